@@ -1,0 +1,1138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * MMU notifiers: who is told when the page tables of a process change.
+ *
+ * Terms. A *section* is what runs between mmu_notifier_invalidate_range_start()
+ * and mmu_notifier_invalidate_range_end(); it holds mmap_lock, a per-VMA lock,
+ * an i_mmap_rwsem or the rwsem of an anon_vma root. A section is *unaware* of a
+ * subscription if it began before that was published: it will not announce to
+ * it what it is about to zap. A driver may establish translations only when no
+ * such section is left. So registration
+ *
+ *  1. publishes the subscription, under mmap_lock for write: every section
+ *     that holds mmap_lock has ended, every section from now on is aware;
+ *  2. drains (mmu_notifier_drain.c): waits, one lock at a time, until the
+ *     sections that hold one of the other locks have ended.
+ *
+ * An mm counts its publications. The count is the *epoch*, and a section
+ * remembers the epoch at which it began: it announces itself to the
+ * subscriptions born by then, and to the same ones its end.
+ */
+
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/hash.h>
+#include <linux/init.h>
+#include <linux/interval_tree.h>
+#include <linux/jump_label.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/overflow.h>
+#include <linux/rculist.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/srcu.h>
+#include <linux/workqueue.h>
+
+#include "mmu_notifier_internal.h"
+
+/**
+ * struct mmu_notifier_subscriptions - all that subscribes to one mm
+ * @list: the list subscriptions, youngest first, so that births decrease;
+ *	read under SRCU, changed under @lock
+ * @lock: protects changes of @list, &mmu_notifier.users, and all of the
+ *	interval tree's fields below
+ * @active: how many sections that know of the tree are under way
+ * @epoch: how many publications there were; changed under mmap_lock for write
+ * @drained: every section of an epoch below this has ended
+ * @itree_birth: the epoch at which interval subscriptions began to exist on
+ *	this mm, 0 if never; changed under mmap_lock for write
+ * @seq: the collision sequence of interval subscriptions. Odd: a section under
+ *	way meets some of them, and the tree must not change. Even: no such
+ * @itree: the interval subscriptions
+ * @deferred: those to be inserted (not in the tree) or removed (in the tree)
+ *	when @seq becomes even
+ * @wq: who waits for @seq to move on
+ *
+ * Allocated at the first registration, freed with the mm.
+ */
+struct mmu_notifier_subscriptions {
+	struct hlist_head list;
+	spinlock_t lock;
+	unsigned int active;
+	unsigned long epoch;
+	unsigned long drained;
+	unsigned long itree_birth;
+	unsigned long seq;
+	struct rb_root_cached itree;
+	struct hlist_head deferred;
+	wait_queue_head_t wq;
+};
+
+#ifdef CONFIG_LOCKDEP
+struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
+	.name = "mmu_notifier_invalidate_range_start"
+};
+#endif
+
+DEFINE_STATIC_KEY_FALSE(mmu_notifier_page_key);
+
+/*
+ * Walks of the lists run under SRCU, since callbacks may sleep. One domain for
+ * the machine would make an exit or an unregister here wait for a callback that
+ * sleeps there; a domain for each mm would cost a per-CPU allocation each. So
+ * the mms share a few.
+ */
+#define MN_SRCU_BITS	4
+static struct srcu_struct mn_srcu[1 << MN_SRCU_BITS];
+
+static struct srcu_struct *mn_srcu_of(struct mm_struct *mm)
+{
+	return &mn_srcu[hash_ptr(mm, MN_SRCU_BITS)];
+}
+
+static int __init mn_init(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(mn_srcu); i++)
+		if (init_srcu_struct(&mn_srcu[i]))
+			panic("mmu_notifier: no memory at boot\n");
+	return 0;
+}
+core_initcall(mn_init);
+
+/* Iterate over the list subscriptions of @subs; the caller is in SRCU. */
+#define mn_for_each(sub, subs, mm)					\
+	hlist_for_each_entry_srcu(sub, &(subs)->list, hlist,		\
+				  srcu_read_lock_held(mn_srcu_of(mm)))
+
+/* --- Sections: interval subscriptions ---------------------------------- */
+
+/*
+ * The interval tree is looked up at the start of a section under the lock,
+ * then walked without it: while a section is under way that met something in
+ * the tree (odd sequence) insertions and removals are queued.
+ *
+ * A reader (mmu_interval_read_begin() … mmu_interval_read_retry()) collides
+ * with a section if its subscription's sequence changed, or was that of a
+ * section under way. A subscription's sequence is always odd and the idle
+ * sequence of the mm even, so an idle subscription never looks invalidated.
+ */
+static bool mn_itree_busy(const struct mmu_notifier_subscriptions *subs)
+{
+	lockdep_assert_held(&subs->lock);
+	return subs->seq & 1;
+}
+
+static struct mmu_interval_notifier *
+mn_interval_of(struct interval_tree_node *node)
+{
+	return container_of(node, struct mmu_interval_notifier, interval_tree);
+}
+
+static void mn_itree_end(struct mmu_notifier_subscriptions *subs)
+{
+	struct mmu_interval_notifier *interval_sub;
+	struct hlist_node *next;
+
+	spin_lock(&subs->lock);
+	if (--subs->active || !mn_itree_busy(subs)) {
+		spin_unlock(&subs->lock);
+		return;
+	}
+
+	/* Pairs with the lockless reads of those who wait. */
+	WRITE_ONCE(subs->seq, subs->seq + 1);
+	hlist_for_each_entry_safe(interval_sub, next, &subs->deferred,
+				  deferred_item) {
+		struct interval_tree_node *node = &interval_sub->interval_tree;
+
+		hlist_del_init(&interval_sub->deferred_item);
+		if (RB_EMPTY_NODE(&node->rb))
+			interval_tree_insert(node, &subs->itree);
+		else
+			interval_tree_remove(node, &subs->itree);
+	}
+	spin_unlock(&subs->lock);
+	wake_up_all(&subs->wq);
+}
+
+static int mn_itree_start(struct mmu_notifier_subscriptions *subs,
+			  const struct mmu_notifier_range *range)
+{
+	unsigned long last = range->end - 1;
+	struct interval_tree_node *node;
+	unsigned long seq;
+
+	spin_lock(&subs->lock);
+	subs->active++;
+	node = interval_tree_iter_first(&subs->itree, range->start, last);
+	if (node)
+		WRITE_ONCE(subs->seq, subs->seq | 1);
+	seq = subs->seq;
+	spin_unlock(&subs->lock);
+
+	for (; node; node = interval_tree_iter_next(node, range->start, last)) {
+		struct mmu_interval_notifier *interval_sub =
+			mn_interval_of(node);
+
+		if (interval_sub->ops->invalidate(interval_sub, range, seq) ||
+		    WARN_ON(mmu_notifier_range_blockable(range)))
+			continue;
+		mn_itree_end(subs);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+/* Does the section know of interval subscriptions? The same at start and end. */
+static bool mn_itree_announced(struct mmu_notifier_subscriptions *subs,
+			       const struct mmu_notifier_range *range)
+{
+	/* Pairs with the store in mn_publish_itree(). */
+	unsigned long birth = READ_ONCE(subs->itree_birth);
+
+	if (mmu_notifier_mutant("epoch"))
+		return birth;
+	return birth && birth <= range->epoch;
+}
+
+/* --- Sections: list subscriptions --------------------------------------- */
+
+/* The end of a section for the subscriptions born in (@after, its epoch]. */
+static void mn_list_end(struct mmu_notifier_subscriptions *subs,
+			const struct mmu_notifier_range *range,
+			unsigned long after)
+{
+	struct mmu_notifier *sub;
+
+	mn_for_each(sub, subs, range->mm) {
+		if (sub->birth <= after)
+			break;
+		if (sub->birth > range->epoch && !mmu_notifier_mutant("epoch"))
+			continue;
+		if (!sub->ops->invalidate_range_end)
+			continue;
+		if (!mmu_notifier_range_blockable(range))
+			non_block_start();
+		sub->ops->invalidate_range_end(sub, range);
+		if (!mmu_notifier_range_blockable(range))
+			non_block_end();
+	}
+}
+
+static int mn_start_one(struct mmu_notifier *sub,
+			const struct mmu_notifier_range *range)
+{
+	bool blockable = mmu_notifier_range_blockable(range);
+	int ret;
+
+	if (!blockable)
+		non_block_start();
+	ret = sub->ops->invalidate_range_start(sub, range);
+	if (!blockable)
+		non_block_end();
+
+	if (likely(!ret))
+		return 0;
+	WARN(blockable || ret != -EAGAIN,
+	     "mmu_notifier: %ps returned %d for a %sblockable range\n",
+	     sub->ops->invalidate_range_start, ret, blockable ? "" : "non-");
+	/* Nobody asks a blockable start for its result: the section goes on. */
+	return blockable ? 0 : ret;
+}
+
+static int mn_list_start(struct mmu_notifier_subscriptions *subs,
+			 const struct mmu_notifier_range *range)
+{
+	struct srcu_struct *srcu = mn_srcu_of(range->mm);
+	struct mmu_notifier *sub;
+	int idx, ret = 0;
+
+	idx = srcu_read_lock(srcu);
+	mn_for_each(sub, subs, range->mm) {
+		if (sub->birth > range->epoch ||
+		    !sub->ops->invalidate_range_start)
+			continue;
+		ret = mn_start_one(sub, range);
+		if (ret) {
+			/* Those before it on the list are the younger ones. */
+			mn_list_end(subs, range, sub->birth);
+			break;
+		}
+	}
+	srcu_read_unlock(srcu, idx);
+	return ret;
+}
+
+int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
+{
+	struct mmu_notifier_subscriptions *subs =
+		READ_ONCE(range->mm->notifier_subscriptions);
+	int ret = 0;
+
+	/* Pairs with the release in mn_publish(): born by then, so found. */
+	range->epoch = smp_load_acquire(&subs->epoch);
+
+	if (mn_itree_announced(subs, range))
+		ret = mn_itree_start(subs, range);
+	if (!ret && !hlist_empty(&subs->list)) {
+		ret = mn_list_start(subs, range);
+		if (ret && mn_itree_announced(subs, range))
+			mn_itree_end(subs);
+	}
+	if (!ret)
+		range->flags |= MMU_NOTIFIER_RANGE_ANNOUNCED;
+	return ret;
+}
+
+void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
+{
+	struct mmu_notifier_subscriptions *subs =
+		range->mm->notifier_subscriptions;
+	struct srcu_struct *srcu = mn_srcu_of(range->mm);
+	int idx;
+
+	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
+	if (mn_itree_announced(subs, range))
+		mn_itree_end(subs);
+	if (!hlist_empty(&subs->list)) {
+		idx = srcu_read_lock(srcu);
+		mn_list_end(subs, range, 0);
+		srcu_read_unlock(srcu, idx);
+	}
+	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+
+	/* The caller may use the range again. */
+	range->flags &= ~MMU_NOTIFIER_RANGE_ANNOUNCED;
+}
+
+/* --- The callbacks that know no epoch ----------------------------------- */
+
+/*
+ * Ageing, secondary TLBs of shared page tables, and single pages: one call is
+ * all there is, so any subscription on the list may get it.
+ */
+int __mmu_notifier_clear_flush_young(struct mm_struct *mm,
+				     unsigned long start, unsigned long end)
+{
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier *sub;
+	int young = 0;
+
+	mn_for_each(sub, mm->notifier_subscriptions, mm)
+		if (sub->ops->clear_flush_young)
+			young |= sub->ops->clear_flush_young(sub, mm, start,
+							     end);
+	srcu_read_unlock(srcu, idx);
+	return young;
+}
+
+int __mmu_notifier_clear_young(struct mm_struct *mm,
+			       unsigned long start, unsigned long end)
+{
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier *sub;
+	int young = 0;
+
+	mn_for_each(sub, mm->notifier_subscriptions, mm)
+		if (sub->ops->clear_young)
+			young |= sub->ops->clear_young(sub, mm, start, end);
+	srcu_read_unlock(srcu, idx);
+	return young;
+}
+
+int __mmu_notifier_test_young(struct mm_struct *mm, unsigned long address)
+{
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier *sub;
+	int young = 0;
+
+	mn_for_each(sub, mm->notifier_subscriptions, mm) {
+		if (sub->ops->test_young)
+			young = sub->ops->test_young(sub, mm, address);
+		if (young)
+			break;
+	}
+	srcu_read_unlock(srcu, idx);
+	return young;
+}
+
+void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
+						   unsigned long start,
+						   unsigned long end)
+{
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier *sub;
+
+	mn_for_each(sub, mm->notifier_subscriptions, mm)
+		if (sub->ops->arch_invalidate_secondary_tlbs)
+			sub->ops->arch_invalidate_secondary_tlbs(sub, mm,
+								 start, end);
+	srcu_read_unlock(srcu, idx);
+}
+
+void __mmu_notifier_invalidate_page(struct mm_struct *mm,
+				    unsigned long address, unsigned long size)
+{
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier *sub;
+
+	mn_for_each(sub, mm->notifier_subscriptions, mm) {
+		if (!sub->ops->invalidate_page)
+			continue;
+		non_block_start();
+		sub->ops->invalidate_page(sub, mm, address, size);
+		non_block_end();
+	}
+	srcu_read_unlock(srcu, idx);
+}
+
+/* --- Registration: publish, then drain ---------------------------------- */
+
+/*
+ * The switch of the invalidate_page hooks patches kernel text under locks that
+ * a caller of unregister may not be able to take, so it is turned off later,
+ * by work, and stays on while registrations come and go quickly.
+ */
+static atomic_t mn_page_key_idle;
+
+static void mn_page_key_drop(struct work_struct *work)
+{
+	int n;
+
+	for (n = atomic_xchg(&mn_page_key_idle, 0); n; n--)
+		static_branch_dec(&mmu_notifier_page_key);
+}
+static DECLARE_DELAYED_WORK(mn_page_key_work, mn_page_key_drop);
+
+static void mn_page_key_get(const struct mmu_notifier_ops *ops)
+{
+	if (ops->invalidate_page)
+		static_branch_inc(&mmu_notifier_page_key);
+}
+
+static void mn_page_key_put(const struct mmu_notifier_ops *ops)
+{
+	if (!ops->invalidate_page)
+		return;
+	atomic_inc(&mn_page_key_idle);
+	queue_delayed_work(system_wq, &mn_page_key_work, HZ);
+}
+
+/*
+ * Only a range callback has something to miss in a section that is under way.
+ * invalidate_page is ordered by the PTL: the driver's first fault takes it
+ * after the publication, and finds an entry gone or the next hook aware. A
+ * secondary TLB is flushed after the CPU's entry has changed, so a flush that
+ * saw no subscription leaves nothing stale to be loaded. Ageing is a hint.
+ */
+static bool mn_needs_drain(const struct mmu_notifier_ops *ops)
+{
+	return ops->invalidate_range_start || ops->invalidate_range_end;
+}
+
+static bool mn_ops_valid(const struct mmu_notifier_ops *ops)
+{
+	return !WARN_ON_ONCE(ops->arch_invalidate_secondary_tlbs &&
+			     mn_needs_drain(ops));
+}
+
+static bool mn_listed(struct mmu_notifier_subscriptions *subs,
+		      const struct mmu_notifier *subscription)
+{
+	struct mmu_notifier *sub;
+
+	lockdep_assert_held(&subs->lock);
+	hlist_for_each_entry(sub, &subs->list, hlist)
+		if (sub == subscription)
+			return true;
+	return false;
+}
+
+/* The subscriptions of @mm, made on first use; mmap_lock is held for write. */
+static struct mmu_notifier_subscriptions *mn_subscriptions(struct mm_struct *mm)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+
+	mmap_assert_write_locked(mm);
+	/* A reference taken from 0 on would not be seen by exit_mmap(). */
+	if (WARN_ON_ONCE(atomic_read(&mm->mm_users) <= 0))
+		return ERR_PTR(-EINVAL);
+
+	if (!subs) {
+		subs = kzalloc(sizeof(*subs), GFP_KERNEL);
+		if (!subs)
+			return ERR_PTR(-ENOMEM);
+		spin_lock_init(&subs->lock);
+		subs->seq = 2;
+		subs->itree = RB_ROOT_CACHED;
+		init_waitqueue_head(&subs->wq);
+		/* Pairs with READ_ONCE() and the dependency in every hook. */
+		smp_store_release(&mm->notifier_subscriptions, subs);
+	}
+	/* Births must stay ordered: on 32 bit they can run out. */
+	if (subs->epoch == ULONG_MAX)
+		return ERR_PTR(-EOVERFLOW);
+	return subs;
+}
+
+/* Make @sub visible to every section that starts from now on. */
+static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
+{
+	struct mmu_notifier_subscriptions *subs = mn_subscriptions(mm);
+
+	if (IS_ERR(subs))
+		return PTR_ERR(subs);
+
+	spin_lock(&subs->lock);
+	if (IS_ENABLED(CONFIG_DEBUG_VM) && WARN_ON(mn_listed(subs, sub))) {
+		spin_unlock(&subs->lock);
+		return -EEXIST;
+	}
+	mmgrab(mm);
+	sub->mm = mm;
+	sub->users = 1;
+	sub->birth = subs->epoch + 1;
+	hlist_add_head_rcu(&sub->hlist, &subs->list);
+	spin_unlock(&subs->lock);
+
+	/* Pairs with the acquire in __mmu_notifier_invalidate_range_start(). */
+	smp_store_release(&subs->epoch, sub->birth);
+	return 0;
+}
+
+/* The same for interval subscriptions as such, once for an mm. */
+static int mn_publish_itree(struct mm_struct *mm)
+{
+	struct mmu_notifier_subscriptions *subs = mn_subscriptions(mm);
+
+	if (IS_ERR(subs))
+		return PTR_ERR(subs);
+	if (!subs->itree_birth) {
+		/* Pairs with mn_itree_announced(). */
+		WRITE_ONCE(subs->itree_birth, subs->epoch + 1);
+		/* As in mn_publish(). */
+		smp_store_release(&subs->epoch, subs->itree_birth);
+	}
+	return 0;
+}
+
+/* Take back a publication whose drain failed. */
+static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+
+	spin_lock(&subs->lock);
+	hlist_del_init_rcu(&sub->hlist);
+	sub->users = 0;
+	spin_unlock(&subs->lock);
+
+	synchronize_srcu_expedited(mn_srcu_of(mm));
+	mmdrop(mm);
+}
+
+/* Drain the whole mm for what was published at @birth. */
+static int mn_drain_all(struct mm_struct *mm, unsigned long birth)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	int ret = mn_drain(mm, 0, ULONG_MAX);
+
+	/*
+	 * Later than @birth is impossible: publications wait for mmap_lock.
+	 * Pairs with the acquire in mn_itree_drained().
+	 */
+	if (!ret)
+		smp_store_release(&subs->drained, birth);
+	return ret;
+}
+
+/*
+ * Publish and drain. mmap_lock is held for write. With @downgrade it is held
+ * for read when this returns, and during the drain: the owner of the lock has
+ * nothing else to protect, so the process can fault meanwhile.
+ */
+static int mn_register(struct mmu_notifier *sub, struct mm_struct *mm,
+		       bool downgrade)
+{
+	int ret;
+
+	ret = mn_ops_valid(sub->ops) ? mn_publish(sub, mm) : -EINVAL;
+	if (downgrade)
+		mmap_write_downgrade(mm);
+	if (ret || !mn_needs_drain(sub->ops))
+		return ret;
+
+	ret = mn_drain_all(mm, sub->birth);
+	if (ret)
+		mn_unpublish(sub, mm);
+	return ret;
+}
+
+/*
+ * The switch of the hooks cannot be turned on under mmap_lock: it takes
+ * cpus_read_lock(), which comes before (cpuset rebinds policies under it).
+ */
+static bool mn_ops_need_switch(const struct mmu_notifier_ops *ops)
+{
+	return WARN_ONCE(ops->invalidate_page,
+			 "mmu_notifier: %ps must be registered without mmap_lock\n",
+			 ops->invalidate_page);
+}
+
+/**
+ * __mmu_notifier_register - subscribe, with mmap_lock held
+ * @subscription: with its ops set
+ * @mm: the address space
+ *
+ * As mmu_notifier_register(), for callers that hold mmap_lock. It stays a
+ * write lock throughout.
+ *
+ * Context: process context, mmap_lock held for write. May sleep.
+ * Return: as mmu_notifier_register(); -EINVAL also for ops with
+ * invalidate_page, which need the lock free.
+ */
+int __mmu_notifier_register(struct mmu_notifier *subscription,
+			    struct mm_struct *mm)
+{
+	if (mn_ops_need_switch(subscription->ops))
+		return -EINVAL;
+	return mn_register(subscription, mm, false);
+}
+EXPORT_SYMBOL_GPL(__mmu_notifier_register);
+
+/**
+ * mmu_notifier_register - subscribe to an address space
+ * @subscription: with its ops set; embedded in the driver's structure
+ * @mm: current->mm, or an mm with a reference from get_task_mm() or mmget()
+ *
+ * When this returns 0 the driver may establish translations at once: no change
+ * of the page tables is under way that it was not told of. Callbacks may run
+ * before it returns. A subscription without range callbacks waits for nothing.
+ *
+ * Pair with mmu_notifier_unregister(). @subscription->mm stays valid until
+ * then, and mmget_not_zero() makes an active mm of it.
+ *
+ * Context: process context, may sleep; no lock of the VM held.
+ * Return: 0; -ENOMEM; -EINVAL for ops that exclude each other or a dying mm;
+ * -EINTR on a fatal signal only; -ETIME if somebody held one lock for longer
+ * than the parameter register_timeout_ms; -EOVERFLOW after ULONG_MAX
+ * registrations on one mm; with CONFIG_DEBUG_VM -EEXIST if registered already.
+ * After an error no callback runs or will run.
+ */
+int mmu_notifier_register(struct mmu_notifier *subscription,
+			  struct mm_struct *mm)
+{
+	int ret = -EINTR;
+
+	mn_page_key_get(subscription->ops);
+	if (!mmap_write_lock_killable(mm)) {
+		ret = mn_register(subscription, mm, true);
+		mmap_read_unlock(mm);
+	}
+	if (ret)
+		mn_page_key_put(subscription->ops);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mmu_notifier_register);
+
+/**
+ * mmu_notifier_unregister - end a subscription
+ * @subscription: as given to mmu_notifier_register()
+ * @mm: as given there
+ *
+ * Runs the release callback unless the address space went away before; a
+ * release that runs at that moment for its exit may coincide. When this
+ * returns no callback runs or will run, and the mm's reference is dropped.
+ *
+ * Context: process context, may sleep; not from a callback, and holding no
+ * lock that a callback takes.
+ */
+void mmu_notifier_unregister(struct mmu_notifier *subscription,
+			     struct mm_struct *mm)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	int idx;
+
+	/* A second unregister would drop somebody else's reference. */
+	if (WARN_ON(!subscription->users || subscription->mm != mm))
+		return;
+
+	/* SRCU makes exit_mmap() wait for our release, as we for its. */
+	idx = srcu_read_lock(srcu);
+	if (!hlist_unhashed_lockless(&subscription->hlist) &&
+	    subscription->ops->release)
+		subscription->ops->release(subscription, mm);
+	srcu_read_unlock(srcu, idx);
+
+	spin_lock(&subs->lock);
+	hlist_del_init_rcu(&subscription->hlist);
+	subscription->users = 0;
+	spin_unlock(&subs->lock);
+
+	synchronize_srcu_expedited(srcu);
+	mn_page_key_put(subscription->ops);
+	mmdrop(mm);
+}
+EXPORT_SYMBOL_GPL(mmu_notifier_unregister);
+
+/* --- get and put: one subscription for an mm and its ops ---------------- */
+
+static struct mmu_notifier *mn_find_get(struct mm_struct *mm,
+					const struct mmu_notifier_ops *ops)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	struct mmu_notifier *sub, *found = NULL;
+
+	if (!subs)
+		return NULL;
+	spin_lock(&subs->lock);
+	hlist_for_each_entry(sub, &subs->list, hlist) {
+		if (sub->ops != ops)
+			continue;
+		if (sub->users == UINT_MAX) {
+			found = ERR_PTR(-EOVERFLOW);
+		} else {
+			sub->users++;
+			found = sub;
+		}
+		break;
+	}
+	spin_unlock(&subs->lock);
+	return found;
+}
+
+/*
+ * mmap_lock is held for write; with @downgrade, for read on return. Nobody
+ * finds a subscription whose drain is not done: that takes the write lock.
+ */
+static struct mmu_notifier *mn_get(const struct mmu_notifier_ops *ops,
+				   struct mm_struct *mm, bool downgrade)
+{
+	struct mmu_notifier *sub = mn_find_get(mm, ops);
+	int ret;
+
+	if (!sub) {
+		sub = ops->alloc_notifier(mm);
+		if (!IS_ERR(sub)) {
+			sub->ops = ops;
+			ret = mn_register(sub, mm, downgrade);
+			if (!ret)
+				return sub;
+			ops->free_notifier(sub);
+			return ERR_PTR(ret);
+		}
+	}
+	if (downgrade)
+		mmap_write_downgrade(mm);
+	return sub;
+}
+
+/**
+ * mmu_notifier_get_locked - find or make the subscription, mmap_lock held
+ * @ops: the kind of subscription
+ * @mm: the address space
+ *
+ * As mmu_notifier_get(), for callers that hold mmap_lock.
+ *
+ * Context: process context, mmap_lock held for write. May sleep.
+ * Return: as mmu_notifier_get(); ERR_PTR(-EINVAL) also for ops with
+ * invalidate_page, which need the lock free.
+ */
+struct mmu_notifier *mmu_notifier_get_locked(const struct mmu_notifier_ops *ops,
+					     struct mm_struct *mm)
+{
+	mmap_assert_write_locked(mm);
+	if (mn_ops_need_switch(ops))
+		return ERR_PTR(-EINVAL);
+	return mn_get(ops, mm, false);
+}
+EXPORT_SYMBOL_GPL(mmu_notifier_get_locked);
+
+/**
+ * mmu_notifier_get - find or make the one subscription of @ops to @mm
+ * @ops: the kind of subscription; with alloc_notifier and free_notifier
+ * @mm: current->mm, or an mm with a reference from get_task_mm() or mmget()
+ *
+ * Two subscriptions are the same if their ops are. Pair each call with
+ * mmu_notifier_put().
+ *
+ * Context: process context, may sleep; no lock of the VM held.
+ * Return: the subscription; ERR_PTR() with what alloc_notifier or
+ * mmu_notifier_register() says, or -EOVERFLOW after UINT_MAX users.
+ */
+struct mmu_notifier *mmu_notifier_get(const struct mmu_notifier_ops *ops,
+				      struct mm_struct *mm)
+{
+	struct mmu_notifier *sub = ERR_PTR(-EINTR);
+
+	mn_page_key_get(ops);
+	if (!mmap_write_lock_killable(mm)) {
+		sub = mn_get(ops, mm, true);
+		mmap_read_unlock(mm);
+	}
+	/* Each user keeps the hooks switched on until its put. */
+	if (IS_ERR(sub))
+		mn_page_key_put(ops);
+	return sub;
+}
+EXPORT_SYMBOL_GPL(mmu_notifier_get);
+
+static void mn_free_rcu(struct rcu_head *rcu)
+{
+	struct mmu_notifier *sub = container_of(rcu, struct mmu_notifier, rcu);
+	struct mm_struct *mm = sub->mm;
+
+	sub->ops->free_notifier(sub);
+	mmdrop(mm);
+}
+
+/**
+ * mmu_notifier_put - drop a reference of mmu_notifier_get()
+ * @subscription: what that returned
+ *
+ * After the last one free_notifier runs, some time later. release is *not*
+ * called: the driver has dropped all translations before, and makes no new
+ * ones. May be called from the release callback. A module that uses this calls
+ * mmu_notifier_synchronize() before it is unloaded.
+ *
+ * Context: any that may take a spinlock; does not sleep.
+ */
+void mmu_notifier_put(struct mmu_notifier *subscription)
+{
+	struct mm_struct *mm = subscription->mm;
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	const struct mmu_notifier_ops *ops = subscription->ops;
+	unsigned int users;
+
+	spin_lock(&subs->lock);
+	if (WARN_ON(!subscription->users)) {
+		spin_unlock(&subs->lock);
+		return;
+	}
+	users = --subscription->users;
+	if (!users)
+		hlist_del_init_rcu(&subscription->hlist);
+	spin_unlock(&subs->lock);
+
+	mn_page_key_put(ops);
+	if (!users)
+		call_srcu(mn_srcu_of(mm), &subscription->rcu, mn_free_rcu);
+}
+EXPORT_SYMBOL_GPL(mmu_notifier_put);
+
+/**
+ * mmu_notifier_synchronize - wait until all that was put is freed
+ *
+ * For the exit function of a module that uses mmu_notifier_put(): afterwards
+ * none of its callbacks, free_notifier included, runs or will run.
+ *
+ * Context: process context, sleeps.
+ */
+void mmu_notifier_synchronize(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(mn_srcu); i++)
+		srcu_barrier(&mn_srcu[i]);
+}
+EXPORT_SYMBOL_GPL(mmu_notifier_synchronize);
+
+/* --- Interval subscriptions: the driver's side --------------------------- */
+
+/* Has every section ended that began before interval subscriptions existed? */
+static bool mn_itree_drained(struct mmu_notifier_subscriptions *subs)
+{
+	unsigned long birth = subs ? READ_ONCE(subs->itree_birth) : 0;
+
+	/* Pairs with the release in mn_drain_all(). */
+	return birth && smp_load_acquire(&subs->drained) >= birth;
+}
+
+/*
+ * A section concerns an interval only if it changes entries in it, and it then
+ * holds a lock of a VMA there: only those are drained, so that the price of an
+ * interval does not depend on the size of the process. It is paid by each
+ * interval until a list subscription has drained the whole mm.
+ */
+static int mn_interval_register(struct mmu_interval_notifier *interval_sub,
+				struct mm_struct *mm)
+{
+	unsigned long start = interval_sub->interval_tree.start;
+	unsigned long last = interval_sub->interval_tree.last;
+	int ret;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	ret = mn_publish_itree(mm);
+	mmap_write_downgrade(mm);
+	if (!ret)
+		ret = mn_drain(mm, start, last);
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+static int mn_interval_init(struct mmu_interval_notifier *interval_sub,
+			    struct mm_struct *mm, unsigned long start,
+			    unsigned long length,
+			    const struct mmu_interval_notifier_ops *ops)
+{
+	struct interval_tree_node *node = &interval_sub->interval_tree;
+
+	interval_sub->mm = mm;
+	interval_sub->ops = ops;
+	INIT_HLIST_NODE(&interval_sub->deferred_item);
+	RB_CLEAR_NODE(&node->rb);
+	node->start = start;
+	if (!length || check_add_overflow(start, length - 1, &node->last))
+		return -EOVERFLOW;
+	if (WARN_ON(atomic_read(&mm->mm_users) <= 0))
+		return -EINVAL;
+	return 0;
+}
+
+static void mn_interval_insert(struct mmu_interval_notifier *interval_sub)
+{
+	struct mm_struct *mm = interval_sub->mm;
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+
+	/* Dropped in mmu_interval_notifier_remove(). */
+	mmgrab(mm);
+
+	spin_lock(&subs->lock);
+	if (mn_itree_busy(subs)) {
+		/* Which ranges are under way is not known: assume this one. */
+		interval_sub->invalidate_seq = subs->seq;
+		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
+	} else {
+		if (subs->active)
+			WRITE_ONCE(subs->seq, subs->seq + 1);
+		/* Odd; that of the sections under way, or a past one. */
+		interval_sub->invalidate_seq =
+			subs->active ? subs->seq : subs->seq - 1;
+		interval_tree_insert(&interval_sub->interval_tree,
+				     &subs->itree);
+	}
+	spin_unlock(&subs->lock);
+}
+
+/**
+ * mmu_interval_notifier_insert - subscribe to a range of addresses
+ * @interval_sub: the subscription
+ * @mm: current->mm, or an mm with a reference from get_task_mm() or mmget()
+ * @start: first address, in bytes
+ * @length: bytes, at least 1
+ * @ops: what it wants to be told
+ *
+ * Translations are established between mmu_interval_read_begin() and
+ * mmu_interval_read_retry() only. While an invalidation is under way the
+ * insertion may be completed by its end, and readers wait for that.
+ *
+ * Context: process context, may sleep; no lock of the VM held.
+ * Return: 0; -EOVERFLOW for a range that is empty or wraps; else as
+ * mmu_notifier_register().
+ */
+int mmu_interval_notifier_insert(struct mmu_interval_notifier *interval_sub,
+				 struct mm_struct *mm, unsigned long start,
+				 unsigned long length,
+				 const struct mmu_interval_notifier_ops *ops)
+{
+	int ret;
+
+	might_lock(&mm->mmap_lock);
+
+	ret = mn_interval_init(interval_sub, mm, start, length, ops);
+	/* READ_ONCE() and dependency: pairs with mn_subscriptions(). */
+	if (!ret && !mn_itree_drained(READ_ONCE(mm->notifier_subscriptions)))
+		ret = mn_interval_register(interval_sub, mm);
+	if (!ret)
+		mn_interval_insert(interval_sub);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mmu_interval_notifier_insert);
+
+/**
+ * mmu_interval_notifier_insert_locked - as above, with mmap_lock held
+ * @interval_sub: the subscription
+ * @mm: the address space
+ * @start: first address, in bytes
+ * @length: bytes, at least 1
+ * @ops: what it wants to be told
+ *
+ * Context: process context, mmap_lock held for write. May sleep.
+ * Return: as mmu_interval_notifier_insert().
+ */
+int mmu_interval_notifier_insert_locked(struct mmu_interval_notifier *interval_sub,
+					struct mm_struct *mm,
+					unsigned long start,
+					unsigned long length,
+					const struct mmu_interval_notifier_ops *ops)
+{
+	int ret;
+
+	mmap_assert_write_locked(mm);
+
+	ret = mn_interval_init(interval_sub, mm, start, length, ops);
+	if (!ret && !mn_itree_drained(mm->notifier_subscriptions)) {
+		ret = mn_publish_itree(mm);
+		if (!ret)
+			ret = mn_drain(mm, start,
+				       interval_sub->interval_tree.last);
+	}
+	if (!ret)
+		mn_interval_insert(interval_sub);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mmu_interval_notifier_insert_locked);
+
+/* Lockdep: the caller may have to wait for a section to end. */
+static void mn_might_wait_for_section(void)
+{
+	might_sleep();
+	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+}
+
+/**
+ * mmu_interval_notifier_remove - end a subscription to a range
+ * @interval_sub: from mmu_interval_notifier_insert()
+ *
+ * When this returns no callback runs or will run.
+ *
+ * Context: process context, may sleep; not from a callback, and holding no
+ * lock that a callback takes.
+ */
+void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
+{
+	struct mmu_notifier_subscriptions *subs =
+		interval_sub->mm->notifier_subscriptions;
+	struct interval_tree_node *node = &interval_sub->interval_tree;
+	unsigned long busy_seq = 0;
+
+	spin_lock(&subs->lock);
+	if (RB_EMPTY_NODE(&node->rb)) {
+		/* Inserted during the invalidation that is still under way. */
+		hlist_del_init(&interval_sub->deferred_item);
+	} else if (mn_itree_busy(subs)) {
+		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
+		busy_seq = subs->seq;
+	} else {
+		interval_tree_remove(node, &subs->itree);
+	}
+	spin_unlock(&subs->lock);
+
+	mn_might_wait_for_section();
+	if (busy_seq) {
+		wait_event(subs->wq, READ_ONCE(subs->seq) != busy_seq);
+		/* mn_itree_end() has moved on, but may still hold the lock. */
+		spin_lock(&subs->lock);
+		spin_unlock(&subs->lock);
+	}
+	mmdrop(interval_sub->mm);
+}
+EXPORT_SYMBOL_GPL(mmu_interval_notifier_remove);
+
+/**
+ * mmu_interval_read_begin - begin to read page tables for an interval
+ * @interval_sub: the subscription
+ *
+ * Between this and mmu_interval_read_retry() the driver finds out, sleeping as
+ * it needs, what is mapped in the range. Waits for an invalidation of the
+ * interval that is under way.
+ *
+ * Context: process context, sleeps; holding no lock that a callback takes.
+ * Return: the sequence for mmu_interval_read_retry(), which may already say
+ * true: there is no loop in here, so that the caller can bound its own.
+ */
+unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *interval_sub)
+{
+	struct mmu_notifier_subscriptions *subs =
+		interval_sub->mm->notifier_subscriptions;
+	unsigned long seq;
+	bool colliding;
+
+	/*
+	 * A section that comes later calls invalidate, which changes the
+	 * subscription's sequence under the driver's lock, and retry sees it
+	 * under the same lock. One that came before has either ended, or its
+	 * sequence is both the subscription's and the mm's.
+	 */
+	spin_lock(&subs->lock);
+	/* Pairs with mmu_interval_set_seq(). */
+	seq = READ_ONCE(interval_sub->invalidate_seq);
+	colliding = seq == subs->seq;
+	spin_unlock(&subs->lock);
+
+	mn_might_wait_for_section();
+	if (colliding)
+		wait_event(subs->wq, READ_ONCE(subs->seq) != seq);
+	return seq;
+}
+EXPORT_SYMBOL_GPL(mmu_interval_read_begin);
+
+/* --- The end of an address space ----------------------------------------- */
+
+/**
+ * __mmu_notifier_release - exit_mmap(): the last user has gone
+ * @mm: the address space
+ *
+ * Nobody can register any more (mm_users is 0), but rmap walks still run
+ * sections, and drivers may unregister at the same time. When this returns
+ * every subscription has dropped its translations and the pages can be freed.
+ *
+ * Context: process context, may sleep.
+ */
+void __mmu_notifier_release(struct mm_struct *mm)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	struct srcu_struct *srcu = mn_srcu_of(mm);
+	struct mmu_notifier_range range = {
+		.mm = mm,
+		.end = ULONG_MAX,
+		.flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+		.event = MMU_NOTIFY_RELEASE,
+	};
+	struct mmu_notifier *sub;
+	struct hlist_node *next;
+	int idx;
+
+	if (subs->itree_birth) {
+		mn_itree_start(subs, &range);
+		mn_itree_end(subs);
+	}
+	if (hlist_empty(&subs->list))
+		return;
+
+	idx = srcu_read_lock(srcu);
+	mn_for_each(sub, subs, mm)
+		if (sub->ops->release)
+			sub->ops->release(sub, mm);
+
+	spin_lock(&subs->lock);
+	hlist_for_each_entry_safe(sub, next, &subs->list, hlist)
+		hlist_del_init_rcu(&sub->hlist);
+	spin_unlock(&subs->lock);
+	srcu_read_unlock(srcu, idx);
+
+	/* A release that an unregister runs must be done before pages go. */
+	synchronize_srcu_expedited(srcu);
+}
+
+/* The last reference to the mm is gone, and with it every subscription. */
+void __mmu_notifier_subscriptions_destroy(struct mm_struct *mm)
+{
+	WARN_ON(!hlist_empty(&mm->notifier_subscriptions->list));
+	kfree(mm->notifier_subscriptions);
+	mm->notifier_subscriptions = NULL;
+}
+
+#ifdef CONFIG_MMU_NOTIFIER_KUNIT_TEST
+#include "tests/mmu_notifier_kunit.c"
+#endif

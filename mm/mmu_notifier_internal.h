@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the parts of the MMU-notifier core. */
+#ifndef _MM_MMU_NOTIFIER_INTERNAL_H
+#define _MM_MMU_NOTIFIER_INTERNAL_H
+
+#include <linux/mm_types.h>
+
+int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last);
+
+#endif
