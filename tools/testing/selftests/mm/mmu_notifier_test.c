@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MMU notifiers: every change of the CPU's page tables, watched by every style
+ * of software secondary MMU (lib/test_mmu_notifier.c), and the interface of
+ * those.  Registration has its own tests, in mmu_notifier_register_test.c.
+ *
+ * To be run as root, with page_poison=1 or init_on_free=1, so that what is read
+ * through a stale translation differs from what was there.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+#include "mmu_notifier_events.h"
+#include "mmu_notifier_util.h"
+
+/* Events */
+
+FIXTURE(event)
+{
+	struct mn_run run;
+};
+
+FIXTURE_VARIANT(event)
+{
+	unsigned int style;
+};
+
+FIXTURE_VARIANT_ADD(event, kvm)
+{
+	.style = TMN_STYLE_KVM,
+};
+
+FIXTURE_VARIANT_ADD(event, xpmem)
+{
+	.style = TMN_STYLE_XPMEM,
+};
+
+FIXTURE_VARIANT_ADD(event, interval)
+{
+	.style = TMN_STYLE_INTERVAL,
+};
+
+FIXTURE_SETUP(event)
+{
+	self->run.style = variant->style;
+}
+
+FIXTURE_TEARDOWN(event)
+{
+}
+
+#define EVENT_TEST(name, seconds)					\
+TEST_F_TIMEOUT(event, name, seconds)					\
+{									\
+	switch (mn_run_event(&mn_events[MN_EVENT_##name], &self->run)) { \
+	case MN_SKIP:							\
+		SKIP(return, "%s", self->run.why);			\
+	case MN_FAIL:							\
+		TH_LOG("%s", self->run.why);				\
+		ASSERT_TRUE(false);					\
+	case MN_PASS:							\
+		break;							\
+	}								\
+}
+
+MN_EVENTS(EVENT_TEST)
+
+/* The interface */
+
+FIXTURE(mmu)
+{
+	int fd;
+	char *page;
+};
+
+FIXTURE_SETUP(mmu)
+{
+	self->fd = mn_open();
+	if (self->fd < 0)
+		SKIP(return, "no " MN_DEVICE);
+	self->page = mn_map(mn_page_size(), mn_page_size());
+	mn_fill(self->page, 1, 1);
+}
+
+FIXTURE_TEARDOWN(mmu)
+{
+	if (self->fd >= 0)
+		close(self->fd);
+}
+
+static int call(int fd, unsigned long command, const void *arg)
+{
+	return ioctl(fd, command, arg) ? -errno : 0;
+}
+
+TEST_F(mmu, wrong_attach)
+{
+	static const struct {
+		struct tmn_attach args;
+		int error;
+	} wrong[] = {
+		{ { .style = TMN_STYLE_NONE }, -EINVAL },
+		{ { .style = TMN_STYLES }, -EINVAL },
+		{ { .style = ~0U }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .flags = 1 << 2 }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .flags = 1U << 31 }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .reserved = 1 }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .start = 4096 }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .length = 4096 }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .pid = -1 }, -EINVAL },
+		{ { .style = TMN_STYLE_KVM, .pid = 0x7fffffff }, -ESRCH },
+		/* A kernel thread has no memory. */
+		{ { .style = TMN_STYLE_KVM, .pid = 2 }, -ESRCH },
+		{ { .style = TMN_STYLE_INTERVAL }, -EINVAL },
+		{ { .style = TMN_STYLE_INTERVAL, .start = 1,
+		    .length = 1 << 20 }, -EINVAL },
+		{ { .style = TMN_STYLE_INTERVAL, .length = 1 }, -EINVAL },
+		{ { .style = TMN_STYLE_INTERVAL, .length = -(1ULL << 20) },
+		  -EINVAL },
+		{ { .style = TMN_STYLE_INTERVAL, .start = -(1ULL << 20),
+		    .length = 1ULL << 20 }, -EINVAL },
+		{ { .style = TMN_STYLE_INTERVAL, .start = -(1ULL << 20),
+		    .length = 1ULL << 21 }, -EINVAL },
+		{ { .style = TMN_STYLE_INTERVAL, .flags = TMN_ATTACH_GET,
+		    .length = 1 << 20 }, -EINVAL },
+	};
+	struct tmn_stats stats;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		EXPECT_EQ(wrong[i].error,
+			  call(self->fd, TMN_ATTACH, &wrong[i].args)) {
+			TH_LOG("case %u", i);
+		}
+	}
+	EXPECT_EQ(-EFAULT, call(self->fd, TMN_ATTACH, (void *)8));
+
+	ASSERT_EQ(0, mn_stats(self->fd, &stats));
+	EXPECT_EQ(TMN_STYLE_NONE, stats.style);
+	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
+	EXPECT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+}
+
+TEST_F(mmu, not_attached)
+{
+	struct tmn_misbehave behave = { .events = MN_ALL_EVENTS };
+	struct tmn_stats stats;
+	uint64_t value;
+
+	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
+	EXPECT_EQ(-ENOTCONN, mn_load(self->fd, self->page, &value));
+	EXPECT_EQ(-ENOTCONN, mn_store(self->fd, self->page, 0));
+	EXPECT_EQ(-ENOTCONN, mn_drop(self->fd, self->page, mn_page_size()));
+	EXPECT_EQ(-ENOTCONN, call(self->fd, TMN_MISBEHAVE, &behave));
+	ASSERT_EQ(0, mn_stats(self->fd, &stats));
+	EXPECT_EQ(TMN_STYLE_NONE, stats.style);
+	EXPECT_EQ(mn_value(self->page, 1), mn_cpu(self->page));
+}
+
+TEST_F(mmu, wrong_access)
+{
+	static const char text[] = "a page that may not be written";
+	struct tmn_stats before, after;
+	struct tmn_access access = {
+		.addr = (uintptr_t)self->page,
+		.value = 1,
+	};
+	uint64_t value = 42;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	ASSERT_EQ(0, mn_stats(self->fd, &before));
+
+	access.flags = 1 << 1;
+	EXPECT_EQ(-EINVAL, call(self->fd, TMN_LOAD, &access));
+	EXPECT_EQ(-EINVAL, call(self->fd, TMN_STORE, &access));
+	access.flags = 0;
+	access.reserved = 1;
+	EXPECT_EQ(-EINVAL, call(self->fd, TMN_LOAD, &access));
+	EXPECT_EQ(-EINVAL, call(self->fd, TMN_STORE, &access));
+	EXPECT_EQ(-EFAULT, call(self->fd, TMN_LOAD, (void *)8));
+	EXPECT_EQ(-EFAULT, call(self->fd, TMN_STORE, (void *)8));
+
+	EXPECT_EQ(-EINVAL, mn_load(self->fd, self->page + 4, &value));
+	EXPECT_EQ(-EINVAL, mn_store(self->fd, self->page + 4, 0));
+	EXPECT_EQ(-EFAULT, mn_load(self->fd, NULL, &value));
+	/* Not user space at all. */
+	EXPECT_EQ(-EFAULT, mn_load(self->fd, (void *)-8L, &value));
+	EXPECT_EQ(-EFAULT, mn_store(self->fd, (void *)-8L, 0));
+	EXPECT_EQ(-EFAULT, mn_store(self->fd, (void *)((uintptr_t)text & ~7UL),
+				    0));
+	EXPECT_EQ(42, value);
+
+	ASSERT_EQ(0, mn_stats(self->fd, &after));
+	EXPECT_EQ(before.translations, after.translations);
+	EXPECT_EQ(before.faults, after.faults);
+	EXPECT_EQ(mn_value(self->page, 1), mn_cpu(self->page));
+}
+
+TEST_F(mmu, wrong_drop)
+{
+	struct tmn_stats stats;
+	uint64_t value;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+
+	EXPECT_EQ(-EINVAL, mn_drop(self->fd, self->page, 0));
+	EXPECT_EQ(-EINVAL, mn_drop(self->fd, self->page, 1));
+	EXPECT_EQ(-EINVAL, mn_drop(self->fd, self->page + 1, mn_page_size()));
+	EXPECT_EQ(-EINVAL, mn_drop(self->fd, self->page, -mn_page_size()));
+	EXPECT_EQ(-EINVAL, mn_drop(self->fd, (void *)-mn_page_size(),
+				   mn_page_size()));
+	EXPECT_EQ(-EFAULT, call(self->fd, TMN_DROP, (void *)8));
+	ASSERT_EQ(0, mn_stats(self->fd, &stats));
+	EXPECT_EQ(1, stats.translations);
+
+	EXPECT_EQ(0, mn_drop(self->fd, self->page, mn_page_size()));
+	EXPECT_EQ(-ENOENT, mn_load_nofault(self->fd, self->page, &value));
+}
+
+TEST_F(mmu, wrong_misbehave)
+{
+	static const struct tmn_misbehave wrong[] = {
+		{ .events = 0, .start_delay_us = 1 },
+		{ .events = 1U << TMN_EVENTS },
+		{ .events = 1, .flags = 1 << 1 },
+		{ .events = 1, .reserved = 1 },
+		{ .events = 1, .start_delay_us = TMN_MAX_DELAY_US + 1 },
+		{ .events = 1, .end_delay_us = TMN_MAX_DELAY_US + 1 },
+		{ .events = 1, .start = 4096, .length = -1ULL },
+	};
+	struct tmn_stats stats;
+	uint64_t start;
+	unsigned int i;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		EXPECT_EQ(-EINVAL, call(self->fd, TMN_MISBEHAVE, &wrong[i])) {
+			TH_LOG("case %u", i);
+		}
+	}
+	EXPECT_EQ(-EFAULT, call(self->fd, TMN_MISBEHAVE, (void *)8));
+
+	/* None of it took hold. */
+	start = mn_now_ns();
+	ASSERT_EQ(0, munmap(self->page, mn_page_size()));
+	EXPECT_LT(mn_now_ns() - start, 5000000000ULL);
+	ASSERT_EQ(0, mn_stats(self->fd, &stats));
+	EXPECT_EQ(0, stats.delayed);
+}
+
+TEST_F(mmu, wrong_bench)
+{
+	static const struct tmn_bench wrong[] = {
+		{ .style = TMN_STYLE_NONE, .loops = 1 },
+		{ .style = TMN_STYLES, .loops = 1 },
+		{ .style = TMN_STYLE_KVM, .loops = 0 },
+		{ .style = TMN_STYLE_KVM, .loops = TMN_MAX_LOOPS + 1 },
+	};
+	struct tmn_bench bench = { .style = TMN_STYLE_KVM, .loops = 11 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wrong); i++)
+		EXPECT_EQ(-EINVAL, call(self->fd, TMN_BENCH, &wrong[i]));
+	EXPECT_EQ(-EFAULT, call(self->fd, TMN_BENCH, (void *)8));
+
+	ASSERT_EQ(0, call(self->fd, TMN_BENCH, &bench));
+	EXPECT_GT(bench.register_min_ns, 0);
+	EXPECT_LE(bench.register_min_ns, bench.register_median_ns);
+	EXPECT_LE(bench.unregister_min_ns, bench.unregister_median_ns);
+}
+
+TEST_F(mmu, unknown_command)
+{
+	EXPECT_EQ(-ENOTTY, call(self->fd, _IO('N', 0x7f), NULL));
+	EXPECT_EQ(-ENOTTY, call(self->fd, _IO('X', 1), NULL));
+}
+
+TEST_F(mmu, outside_interval)
+{
+	struct tmn_attach args = {
+		.style = TMN_STYLE_INTERVAL,
+		.length = mn_page_size(),
+	};
+	char *other = mn_map(mn_page_size(), mn_page_size());
+	uint64_t value;
+
+	args.start = (uintptr_t)self->page;
+	ASSERT_EQ(0, call(self->fd, TMN_ATTACH, &args));
+	EXPECT_EQ(0, mn_load(self->fd, self->page, &value));
+	EXPECT_EQ(-ERANGE, mn_load(self->fd, other, &value));
+	EXPECT_EQ(-ENOENT, mn_load_nofault(self->fd, other, &value));
+}
+
+TEST_F(mmu, too_many_translations)
+{
+	static const char path[] =
+		"/sys/module/test_mmu_notifier/parameters/max_translations";
+	char *pages = mn_map(3 * mn_page_size(), mn_page_size());
+	uint64_t value;
+	long limit;
+
+	if (mn_read_long(path, &limit))
+		SKIP(return, "no %s", path);
+	mn_fill(pages, 3, 1);
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_XPMEM, 0, 0));
+	ASSERT_EQ(0, mn_write_file(path, "2"));
+	EXPECT_EQ(0, mn_load(self->fd, pages, &value));
+	EXPECT_EQ(0, mn_load(self->fd, pages + mn_page_size(), &value));
+	EXPECT_EQ(-ENOSPC, mn_load(self->fd, pages + 2 * mn_page_size(),
+				   &value));
+	/* One that is there may be replaced. */
+	EXPECT_EQ(0, mn_store(self->fd, pages, mn_value(pages, 2)));
+	EXPECT_EQ(0, mn_write_file(path, "%ld", limit));
+	EXPECT_EQ(0, mn_wrong(self->fd, pages, 3));
+}
+
+/* Attaching twice, detaching twice, and again after that. */
+TEST_F(mmu, attach_twice)
+{
+	struct tmn_stats stats;
+	uint64_t value;
+	int fd2;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+	EXPECT_EQ(-EBUSY, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	EXPECT_EQ(-EBUSY, mn_attach(self->fd, TMN_STYLE_XPMEM, 0, 0));
+	EXPECT_EQ(-EBUSY, mn_attach(self->fd, TMN_STYLE_KVM, TMN_ATTACH_GET,
+				    0));
+	/* As if nothing had been tried. */
+	EXPECT_EQ(0, mn_load_nofault(self->fd, self->page, &value));
+	ASSERT_EQ(0, mn_stats(self->fd, &stats));
+	EXPECT_EQ(TMN_STYLE_KVM, stats.style);
+
+	/* Several secondary MMUs may mirror one process. */
+	fd2 = mn_open();
+	ASSERT_LE(0, fd2);
+	ASSERT_EQ(0, mn_attach(fd2, TMN_STYLE_XPMEM, 0, 0));
+	ASSERT_EQ(0, mn_load(fd2, self->page, &value));
+	ASSERT_EQ(0, madvise(self->page, mn_page_size(), MADV_DONTNEED));
+	EXPECT_EQ(0, mn_stale(self->fd, self->page, 1));
+	EXPECT_EQ(0, mn_stale(fd2, self->page, 1));
+	EXPECT_TRUE(mn_balanced(self->fd));
+	EXPECT_TRUE(mn_balanced(fd2));
+	EXPECT_EQ(0, mn_detach(fd2));
+	EXPECT_EQ(-ENOTCONN, mn_detach(fd2));
+
+	EXPECT_EQ(0, mn_detach(self->fd));
+	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
+	EXPECT_EQ(0, mn_attach(self->fd, TMN_STYLE_INTERVAL, 0, 0));
+	EXPECT_EQ(-ENOENT, mn_load_nofault(self->fd, self->page, &value));
+	mn_fill(self->page, 1, 3);
+	EXPECT_EQ(0, mn_wrong(self->fd, self->page, 1));
+	EXPECT_EQ(0, mn_detach(self->fd));
+	close(fd2);
+}
+
+/* What callbacks said until DETACH can be read after it. */
+TEST_F(mmu, statistics_after_detach)
+{
+	struct tmn_stats stats;
+	uint64_t value;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+	ASSERT_EQ(0, madvise(self->page, mn_page_size(), MADV_DONTNEED));
+	ASSERT_EQ(0, mn_detach(self->fd));
+	ASSERT_EQ(0, mn_stats(self->fd, &stats));
+	EXPECT_EQ(TMN_STYLE_KVM, stats.style);
+	EXPECT_LE(1, stats.starts);
+	EXPECT_EQ(stats.starts, stats.ends);
+	EXPECT_EQ(1, stats.releases);
+	EXPECT_EQ(0, stats.translations);
+	EXPECT_EQ(0, stats.active);
+}
+
+/* mmu_notifier_get(): one subscription for all who ask. */
+TEST_F(mmu, get_and_put)
+{
+	static const unsigned int styles[] = { TMN_STYLE_KVM, TMN_STYLE_XPMEM };
+	unsigned int i, round;
+	uint64_t value;
+	int fd2, fd3;
+
+	fd2 = mn_open();
+	fd3 = mn_open();
+	ASSERT_LE(0, fd2);
+	ASSERT_LE(0, fd3);
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < ARRAY_SIZE(styles); i++) {
+			mn_fill(self->page, 1, round + 1);
+			/* Registered, so not to be had with a get. */
+			ASSERT_EQ(0, mn_attach(fd3, styles[i], 0, 0));
+			ASSERT_EQ(0, mn_attach(self->fd, styles[i],
+					       TMN_ATTACH_GET, 0));
+			ASSERT_EQ(0, mn_attach(fd2, styles[i],
+					       TMN_ATTACH_GET, 0));
+			ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+			/* It is the same one. */
+			EXPECT_EQ(0, mn_load_nofault(fd2, self->page, &value));
+			EXPECT_EQ(-ENOENT, mn_load_nofault(fd3, self->page,
+							   &value));
+			EXPECT_EQ(mn_value(self->page, round + 1), value);
+
+			ASSERT_EQ(0, mn_detach(self->fd));
+			EXPECT_EQ(0, mn_load_nofault(fd2, self->page, &value));
+			madvise(self->page, mn_page_size(), MADV_DONTNEED);
+			EXPECT_EQ(0, mn_wrong(fd2, self->page, 1));
+			EXPECT_TRUE(mn_balanced(fd2));
+			ASSERT_EQ(0, mn_detach(fd2));
+			ASSERT_EQ(0, mn_detach(fd3));
+		}
+	}
+	close(fd2);
+	close(fd3);
+}
+
+/* Two styles, and registered and got ones, do not know each other. */
+TEST_F(mmu, get_is_by_ops)
+{
+	int fd2 = mn_open();
+	uint64_t value;
+
+	ASSERT_LE(0, fd2);
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, TMN_ATTACH_GET, 0));
+	ASSERT_EQ(0, mn_attach(fd2, TMN_STYLE_XPMEM, TMN_ATTACH_GET, 0));
+	ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+	EXPECT_EQ(-ENOENT, mn_load_nofault(fd2, self->page, &value));
+	/* The last put is left to close. */
+	close(fd2);
+}
+
+/* The caller of the core holds mmap_lock, and still does afterwards. */
+TEST_F(mmu, attach_locked)
+{
+	static const unsigned int styles[] = {
+		TMN_STYLE_KVM, TMN_STYLE_XPMEM, TMN_STYLE_INTERVAL,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(styles); i++) {
+		ASSERT_EQ(0, mn_attach(self->fd, styles[i], TMN_ATTACH_LOCKED,
+				       0));
+		EXPECT_EQ(0, mn_mirror(self->fd, self->page, 1, true));
+		madvise(self->page, mn_page_size(), MADV_DONTNEED);
+		EXPECT_EQ(0, mn_wrong(self->fd, self->page, 1));
+		EXPECT_TRUE(mn_balanced(self->fd));
+		ASSERT_EQ(0, mn_detach(self->fd));
+	}
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM,
+			       TMN_ATTACH_LOCKED | TMN_ATTACH_GET, 0));
+	EXPECT_EQ(0, mn_mirror(self->fd, self->page, 1, true));
+}
+
+/* Another process's memory. */
+TEST_F(mmu, attach_by_pid)
+{
+	uint64_t value;
+	int to[2], from[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(to));
+	ASSERT_EQ(0, pipe(from));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(to[1]);
+		mn_fill(self->page, 1, 5);
+		if (write(from[1], "", 1) != 1 || read(to[0], &c, 1) != 1)
+			_exit(1);
+		madvise(self->page, mn_page_size(), MADV_DONTNEED);
+		mn_fill(self->page, 1, 6);
+		if (write(from[1], "", 1) != 1)
+			_exit(1);
+		/* The end of the file, because the parent has closed it. */
+		_exit(read(to[0], &c, 1) != 0);
+	}
+	ASSERT_EQ(1, read(from[0], &c, 1));
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, pid));
+	ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+	EXPECT_EQ(mn_value(self->page, 5), value);
+	ASSERT_EQ(1, write(to[1], "", 1));
+	ASSERT_EQ(1, read(from[0], &c, 1));
+	EXPECT_EQ(-ENOENT, mn_load_nofault(self->fd, self->page, &value));
+	ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+	EXPECT_EQ(mn_value(self->page, 6), value);
+	/* Ours is another page. */
+	EXPECT_EQ(mn_value(self->page, 1), mn_cpu(self->page));
+
+	close(to[1]);
+	waitpid(pid, NULL, 0);
+	EXPECT_EQ(-ENOENT, mn_load_nofault(self->fd, self->page, &value));
+	EXPECT_EQ(-ESRCH, mn_load(self->fd, self->page, &value));
+	EXPECT_TRUE(mn_balanced(self->fd));
+	EXPECT_EQ(0, mn_detach(self->fd));
+	EXPECT_EQ(-ESRCH, mn_attach(self->fd, TMN_STYLE_KVM, 0, pid));
+}
+
+/* Reclaim asks secondary MMUs as well whether a page was used. */
+TEST_F(mmu, young)
+{
+	struct tmn_stats stats;
+	uint64_t value;
+	unsigned int i;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(0, mn_load(self->fd, self->page, &value));
+		ASSERT_EQ(0, madvise(self->page, mn_page_size(), MADV_PAGEOUT));
+		madvise(self->page, mn_page_size(), MADV_COLD);
+		ASSERT_EQ(0, mn_stats(self->fd, &stats));
+		if (stats.young)
+			return;
+		EXPECT_EQ(0, mn_stale(self->fd, self->page, 1));
+	}
+	SKIP(return, "nobody asked");
+}
+
+TEST_HARNESS_MAIN
