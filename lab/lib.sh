@@ -47,3 +47,46 @@ step_failed() {
 	{ grep -nE 'error:|Error [0-9]|undefined reference|No space left' "$2" | head -n 15
 	  tail -n 15 "$2"; } | sed 's/^/    /' >&2
 }
+
+# need_space DIR MEGABYTES
+need_space() {
+	local have
+	mkdir -p "$1"
+	have=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
+	[ "$have" -ge "$2" ] || die "no space left: $1 has $have MB, this needs $2 MB;
+  make room there, or build elsewhere: make OUT=/another/disk ..."
+}
+
+# The files that patches touch, old names and new ones.
+touched_files() {
+	cat "$@" | sed -n 's,^diff --git a/\(.*\) b/\(.*\)$,\1\n\2,p' | LC_ALL=C sort -u
+}
+
+# kernel_version MAKEFILE NAME: prints 6.12.y, or ends with what is wrong with NAME
+kernel_version() {
+	local v
+	[ "$1" = - ] || [ -f "$1" ] || die "$2: not a Linux kernel (no Makefile)"
+	v=$(sed -n 's/^\(VERSION\|PATCHLEVEL\|SUBLEVEL\) = *\([0-9]*\).*/\2/p' "$1" | head -n 3 | paste -sd.)
+	[[ $v =~ ^[0-9]+\.[0-9]+ ]] || die "$2: not a Linux kernel (no version in its Makefile)"
+	[[ $v =~ ^6\.12(\.[0-9]+)?$ ]] || die "$2: this is Linux $v; the series is for 6.12.y"
+	echo "$v"
+}
+
+is_git_tree() {
+	[ -d "$1" ] && [ "$(cd "$1" && git rev-parse --show-toplevel 2>/dev/null)" = "$1" ]
+}
+
+# check_git_tree DIR FILES: ends unless the series can be applied to its HEAD
+check_git_tree() {
+	local dirty
+	git -C "$1" rev-parse -q --verify HEAD >/dev/null || die "LINUX=$1: a git tree without a commit"
+	if git -C "$1" cat-file -e HEAD:mm/mmu_notifier_stock.c 2>/dev/null; then
+		die "LINUX=$1: the series is already applied there;
+  name an unpatched 6.12.y tree, or go back there: git checkout <the commit before the series>"
+	fi
+	mapfile -t touched_list <<<"$2"
+	dirty=$(git --no-optional-locks -C "$1" status --porcelain --ignored -- "${touched_list[@]}" | head -n 5)
+	[ -z "$dirty" ] || die "LINUX=$1: local changes in files that the series touches:
+$dirty
+  commit them, or put them aside: git stash --include-untracked"
+}

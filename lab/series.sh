@@ -83,7 +83,7 @@ for line in "${lines[@]}"; do
 	cat "$new/diff" >>"$new/all"
 done
 for f in patches/*.patch; do
-	[[ $seen == *" ${f#patches/} "* ]] || die "series: does not list $f"
+	[[ $seen == *" ${f#patches/} "* ]] || note "warning: series does not list $f"
 done
 
 # .txt, so that git am DIR/*.patch works as it stands
