@@ -47,8 +47,9 @@ missing=$(awk -F= '
 	/^CONFIG_/ { have[$1] = $0 }
 	END {
 		for (o in want) {
-			if (want[o] ~ /is not set/ ? (o in have) : have[o] != want[o])
-				printf "  %s (got: %s)\n", want[o], (o in have) ? have[o] : "nothing"
+			got = (o in have) ? have[o] : "nothing"
+			if (want[o] ~ /is not set/ ? got != "nothing" : got != want[o])
+				printf "  %s (got: %s)\n", want[o], got
 		}
 	}' "$wanted" "$build/.config" | sort)
 [ -z "$missing" ] || die "these options did not make it into $build/.config:

@@ -64,7 +64,9 @@ for line in "${lines[@]}"; do
 	# The message ends at the first line that is '---' or starts a diff.
 	message=$(awk 'NR > 1 { if (/^---$/ || /^diff --git /) exit; print }' "$src")
 	{
-		awk 'on || /^diff --git / { on = 1; print }' "$src"
+		# without format-patch's signature
+		awk 'on || /^diff --git / { on = 1; print }' "$src" |
+			sed -z 's/\n-- \n[^\n]*\n*$/\n/'
 		for f in "${words[@]:1}"; do add_file "$f"; done
 	} >"$new/diff"
 	[ -s "$new/diff" ] || die "$src: neither an edit nor a whole file"
