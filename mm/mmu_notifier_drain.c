@@ -54,8 +54,8 @@
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "mmu_notifier."
 
-static unsigned int register_timeout_ms = 5000;
-module_param(register_timeout_ms, uint, 0644);
+unsigned int mn_register_timeout_ms = 5000;
+module_param_named(register_timeout_ms, mn_register_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(register_timeout_ms,
 		 "How long a registration may wait for locks (ms, 0: for ever)");
 
@@ -237,7 +237,7 @@ static int mn_drain_vma(struct vm_area_struct *vma)
  */
 int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 {
-	unsigned int timeout_ms = READ_ONCE(register_timeout_ms);
+	unsigned int timeout_ms = READ_ONCE(mn_register_timeout_ms);
 	struct mn_drain drain = {
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.bounded = timeout_ms,

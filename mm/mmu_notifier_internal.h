@@ -5,6 +5,9 @@
 
 #include <linux/mm_types.h>
 
+/* How long a registration may wait for locks (ms, 0: for ever). */
+extern unsigned int mn_register_timeout_ms;
+
 int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last);
 
 #endif

@@ -469,6 +469,8 @@ do {									\
 /**
  * mmu_notifier_range_blockable - may the callbacks of this section sleep?
  * @range: the section
+ *
+ * Return: true if they may, false if they return -EAGAIN instead.
  */
 static inline bool
 mmu_notifier_range_blockable(const struct mmu_notifier_range *range)
