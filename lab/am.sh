@@ -32,6 +32,6 @@ if ! git -C "$linux" am "${patches[@]}" >"$log" 2>&1 </dev/null; then
 	git -C "$linux" am --abort
 	[ "$(git -C "$linux" rev-parse HEAD)" = "$head" ] || git -C "$linux" reset -q --keep "$head"
 	die "the series does not apply; $linux is as it was. git said:
-$(sed 's/^/  /' "$log")"
+$(grep -E '^(error:|fatal:|Patch failed)' "$log" | head -n 6 | sed 's/^/  /')"
 fi
 note "${#patches[@]} patches applied to $linux; to undo: git reset --keep ${head:0:12}"

@@ -28,8 +28,10 @@ commit_tree() { # TREE
 
 import_git() { # SRC: its objects are used where they are
 	local objects
+	# Those of the tree before, if any, hold what is checked out now.
 	objects=$(readlink -f "$(cd "$1" && readlink -f "$(git rev-parse --git-path objects)")")
-	echo "$objects" >"$linux/.git/objects/info/alternates"
+	grep -qxF "$objects" "$linux/.git/objects/info/alternates" 2>/dev/null ||
+		echo "$objects" >>"$linux/.git/objects/info/alternates"
 	commit_tree "$(git -C "$1" rev-parse 'HEAD^{tree}')"
 }
 
@@ -62,7 +64,8 @@ get_base() {
 	[ -r "$src" ] || die "LINUX=$src: cannot be read"
 
 	[ -d "$linux/.git" ] || need_space "$out" 4500
-	if [ ! -d "$linux/.git" ]; then
+	# A git tree that it borrowed objects from may be gone.
+	if ! "${g[@]}" rev-parse -q --verify 'refs/lab/series^{tree}' >/dev/null 2>&1; then
 		rm -rf "$linux"
 		git init -q -b lab "$linux"
 	fi

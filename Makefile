@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+# Everything that is not kernel is in lab/; `make help` lists the targets.
+#
+# LINUX=<git tree, unpacked tree or tarball of 6.12.y>  default: Debian's
+# OUT=<folder for all that is built>                    default: out
+# JOBS=<parallel jobs>, V=1: show everything
+
+export LINUX OUT JOBS V
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help run test series am build shell kunit check bisect clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make run      build both cores, boot both, report side by side
+## make test     every test; the last line is the count
+## make series   write the patches to out/series/, ready for git am
+## make am LINUX=<git tree>
+##               apply them there; a tree they do not apply to stays as it was
+## make build    build the guest kernels: out/build/test and out/build/stock
+## make shell    an interactive shell in the guest
+## make kunit    the KUnit suites alone, on UML
+## make check    checkpatch, sparse, kernel-doc, W=1 and shellcheck
+## make bisect   every patch of the series builds and boots
+## make clean    remove what was built; out/linux (the source) stays
+##
+## LINUX=...     the kernel to work on: a git tree, an unpacked tree or a
+##               tarball of any 6.12.y; without it, Debian's linux-source-6.12
+## OUT=...       where everything is built (out)
+## JOBS=...      parallel jobs (number of CPUs)
+## V=1           show all output
+
+run:
+	@lab/run.sh
+
+test:
+	@lab/test.sh
+
+series:
+	@lab/series.sh
+
+am:
+	@lab/am.sh
+
+build:
+	@lab/base.sh
+	@lab/build.sh test base test
+	@lab/build.sh stock base stock
+
+shell:
+	@lab/base.sh
+	@lab/build.sh test base test
+	@lab/tools.sh boot
+	@lab/shell.sh test
+
+kunit:
+	@lab/base.sh
+	@lab/kunit.sh
+
+check:
+	@lab/base.sh
+	@lab/check.sh
+
+bisect:
+	@lab/base.sh
+	@lab/bisect.sh
+
+clean:
+	@rm -rf "$${OUT:-out}/build" "$${OUT:-out}/series" "$${OUT:-out}/lab-series" "$${OUT:-out}/log"
