@@ -714,7 +714,7 @@ static enum mn_result event_migrate(struct mn_run *run)
 	if (!has_node(0) || !has_node(1))
 		SKIP_EVENT(run, "no two NUMA nodes");
 	REQUIRE(run, mirror(run, addr, PAGES, true));
-	node = !mn_node_of(addr);
+	node = !mn_node_of(0, addr);
 	for (tries = 0; tries < TRIES && moved != PAGES; tries++) {
 		moved = mn_move_pages(0, addr, PAGES, node);
 		REQUIRE(run, moved >= 0);
@@ -733,12 +733,12 @@ static enum mn_result event_mbind(struct mn_run *run)
 	if (!has_node(0) || !has_node(1))
 		SKIP_EVENT(run, "no two NUMA nodes");
 	REQUIRE(run, mirror(run, addr, PAGES, true));
-	node = !mn_node_of(addr);
+	node = !mn_node_of(0, addr);
 	nodes = 1UL << node;
 	/* MPOL_BIND, MPOL_MF_STRICT | MPOL_MF_MOVE */
 	REQUIRE(run, !syscall(SYS_mbind, addr, bytes(PAGES), 2, &nodes,
 			      8 * sizeof(nodes), 1 | 2));
-	REQUIRE(run, mn_node_of(addr) == node);
+	REQUIRE(run, mn_node_of(0, addr) == node);
 	settle(run, addr, PAGES, true);
 	return MN_PASS;
 }
@@ -809,42 +809,55 @@ static void free_volume(struct volume *volume)
 	unlink(volume->image);
 }
 
-static bool make_volume(struct volume *volume)
+/* NULL, or what could not be done. */
+static const char *make_volume(struct volume *volume)
 {
 	struct loop_config config = {
 		.info.lo_flags = LO_FLAGS_AUTOCLEAR,
 	};
+	const char *failed;
 	char command[80];
-	int control, nr;
+	int control, error, fd, nr;
 
 	strcpy(volume->image, "/tmp/mmu_notifier.XXXXXX");
 	strcpy(volume->mountpoint, "/tmp/mmu_notifier.XXXXXX");
 	volume->loop_fd = -1;
 	volume->image_fd = mkstemp(volume->image);
 	if (volume->image_fd < 0 || !mkdtemp(volume->mountpoint))
-		return false;
+		return "create files in /tmp";
 	snprintf(command, sizeof(command), "mke2fs -F %s >/dev/null 2>&1",
 		 volume->image);
+	failed = "run mke2fs";
 	if (ftruncate(volume->image_fd, 16 << 20) || system(command))
 		goto fail;
 
+	failed = "find a loop device";
 	control = open("/dev/loop-control", O_RDWR);
 	if (control < 0)
 		goto fail;
 	nr = ioctl(control, LOOP_CTL_GET_FREE);
 	close(control);
 	snprintf(volume->loop, sizeof(volume->loop), "/dev/loop%d", nr);
+	failed = "set up a loop device";
 	volume->loop_fd = open(volume->loop, O_RDWR);
 	config.fd = volume->image_fd;
 	if (nr < 0 || volume->loop_fd < 0 ||
 	    ioctl(volume->loop_fd, LOOP_CONFIGURE, &config))
 		goto fail;
+
+	/* Kernels that protect mounted devices mount none open for writing. */
+	fd = volume->loop_fd;
+	volume->loop_fd = open(volume->loop, O_RDONLY);
+	close(fd);
+	failed = "mount ext4 or ext2";
 	if (!mount(volume->loop, volume->mountpoint, "ext4", 0, NULL) ||
 	    !mount(volume->loop, volume->mountpoint, "ext2", 0, NULL))
-		return true;
+		return NULL;
 fail:
+	error = errno;
 	free_volume(volume);
-	return false;
+	errno = error;
+	return failed;
 }
 
 /* What is on the disk, past the page cache. */
@@ -894,10 +907,12 @@ static enum mn_result event_file_writeback(struct mn_run *run)
 {
 	struct volume volume;
 	enum mn_result result;
+	const char *failed;
 	char path[64];
 
-	if (!make_volume(&volume))
-		SKIP_EVENT(run, "no ext4 or ext2 on a loop device");
+	failed = make_volume(&volume);
+	if (failed)
+		SKIP_EVENT(run, "could not %s: %s", failed, strerror(errno));
 	snprintf(path, sizeof(path), "%s/file", volume.mountpoint);
 	result = write_back(run, path);
 	free_volume(&volume);

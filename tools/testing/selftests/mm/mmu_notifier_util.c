@@ -423,11 +423,11 @@ int mn_move_pages(pid_t pid, void *addr, size_t pages, int node)
 	return moved;
 }
 
-int mn_node_of(void *addr)
+int mn_node_of(pid_t pid, void *addr)
 {
 	int status = -1;
 
-	if (syscall(SYS_move_pages, 0, 1UL, &addr, NULL, &status, 0))
+	if (syscall(SYS_move_pages, pid, 1UL, &addr, NULL, &status, 0))
 		return -errno;
 	return status;
 }

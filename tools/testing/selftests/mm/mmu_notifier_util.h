@@ -113,7 +113,7 @@ bool mn_soft_dirty(const void *addr);
 bool mn_swap_device(char *path, size_t length);
 /* Moves pages to another node: how many are there now, or a negative errno. */
 int mn_move_pages(pid_t pid, void *addr, size_t pages, int node);
-int mn_node_of(void *addr);
+int mn_node_of(pid_t pid, void *addr);
 /* A memory cgroup of its own, to be removed with rmdir(); -ENODEV: none here. */
 int mn_make_memcg(char *path, size_t length);
 

@@ -1,0 +1,1077 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MMU notifiers: registration.
+ *
+ * When registering returns, every change of the page tables that is in flight
+ * and does not know the new secondary MMU has ended; it does not fail for
+ * signals, and when it fails or is killed, nothing is left.
+ *
+ * The steps by which the core gets there are tested one by one, and without
+ * luck: a secondary MMU that was there before makes an invalidation (a
+ * "section") sleep in its start, before the page tables are changed, while it
+ * holds exactly one kind of lock.  Then another secondary MMU is registered and
+ * used at once.  If registering did not wait for that section, a translation is
+ * established that nobody will invalidate, and the oracle sees it.
+ *
+ * That these tests can fail is tested as well, where the core has been built
+ * with CONFIG_MMU_NOTIFIER_MUTANTS: each step is switched off in turn.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+#include "mmu_notifier_util.h"
+
+#define MUTANT		MN_PARAMETERS "mutant"
+#define TIMEOUT		MN_PARAMETERS "register_timeout_ms"
+
+#ifndef KVM_CREATE_VM
+#define KVM_CREATE_VM	_IO(0xAE, 0x01)
+#endif
+
+#define NS_PER_MS	1000000ULL
+
+/* Helpers */
+
+static bool have_device(void)
+{
+	return !access(MN_DEVICE, R_OK | W_OK);
+}
+
+/* Adds mappings that do not merge, and have an anon_vma each. */
+static bool add_vmas(unsigned int nr)
+{
+	static const char limit[] = "/proc/sys/vm/max_map_count";
+	size_t size = mn_page_size();
+	char *map;
+	long max;
+
+	if (!mn_read_long(limit, &max) && max < nr + 1000)
+		mn_write_file(limit, "%u", nr + 1000);
+	map = mmap(NULL, nr * size, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return false;
+	for (; nr >= 2; nr -= 2, map += 2 * size) {
+		if (mprotect(map, size, PROT_READ | PROT_WRITE))
+			return false;
+		*map = 1;
+	}
+	return true;
+}
+
+static void count_signal(int signal)
+{
+}
+
+/* A signal for this process every millisecond. */
+static void start_signals(void)
+{
+	struct itimerval timer = {
+		.it_interval.tv_usec = 1000,
+		.it_value.tv_usec = 1000,
+	};
+	struct sigaction action = {
+		.sa_handler = count_signal,
+		.sa_flags = SA_RESTART,
+	};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void stop_signals(void)
+{
+	struct itimerval timer = {};
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* The steps of registration */
+
+/**
+ * struct scene - one section that sleeps, and what it is to change
+ * @first: the secondary MMU that makes it sleep
+ * @addr: one page
+ * @file: what @addr maps, or -1
+ * @owner: the process whose memory it is
+ * @go: for an actor in another process: a byte to begin
+ */
+struct scene {
+	int first;
+	char *addr;
+	int file;
+	pid_t owner;
+	int go[2];
+};
+
+struct step {
+	const char *name;
+	/* What the core calls the step, NULL where it cannot go without. */
+	const char *mutant;
+	/* Whether @addr is shared memory. */
+	bool file;
+	/* Whether the section runs in a process that does not share the mm. */
+	bool bystander;
+	/* Something else that is needed; after the page was written. */
+	bool (*prepare)(struct scene *scene);
+	/* Runs the section. */
+	bool (*act)(struct scene *scene);
+};
+
+/* Holds i_mmap_rwsem; mmap_lock of none of those who map the file. */
+static bool punch_hole(struct scene *scene)
+{
+	return !fallocate(scene->file,
+			  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			  mn_page_size());
+}
+
+/* Holds the root anon_vma; the owner's mmap_lock is long dropped by then. */
+static bool move_to_other_node(struct scene *scene)
+{
+	int node = !mn_node_of(scene->owner, scene->addr);
+	unsigned int tries;
+
+	for (tries = 0; tries < 50; tries++) {
+		if (mn_move_pages(scene->owner, scene->addr, 1, node) == 1)
+			return true;
+		mn_sleep_ms(20);
+	}
+	return false;
+}
+
+static bool share_with_child(struct scene *scene)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		/* Until the parent is gone, or has closed its end. */
+		char c;
+
+		close(scene->go[1]);
+		_exit(read(scene->go[0], &c, 1) != 0);
+	}
+	return pid > 0;
+}
+
+/* Copies the page, under the lock of its VMA alone. */
+static bool write_page(struct scene *scene)
+{
+	mn_fill(scene->addr, 1, 2);
+	return true;
+}
+
+/* Holds mmap_lock for reading. */
+static bool zap_page(struct scene *scene)
+{
+	return !madvise(scene->addr, mn_page_size(), MADV_DONTNEED);
+}
+
+static const struct step step_i_mmap = {
+	.name = "i_mmap",
+	.mutant = "i_mmap",
+	.file = true,
+	.bystander = true,
+	.act = punch_hole,
+};
+
+static const struct step step_anon_vma = {
+	.name = "anon_vma",
+	.mutant = "anon_vma",
+	.bystander = true,
+	.act = move_to_other_node,
+};
+
+static const struct step step_vma_lock = {
+	.name = "vma_lock",
+	.mutant = "vma_lock",
+	.prepare = share_with_child,
+	.act = write_page,
+};
+
+static const struct step step_mmap_lock = {
+	.name = "mmap_lock",
+	.act = zap_page,
+};
+
+/* A section that is waited for ends: its end is nothing to the new one. */
+static const struct step step_epoch = {
+	.name = "epoch",
+	.mutant = "epoch",
+	.file = true,
+	.bystander = true,
+	.act = punch_hole,
+};
+
+struct actor {
+	const struct step *step;
+	struct scene *scene;
+	bool done;
+};
+
+static void *act(void *arg)
+{
+	struct actor *actor = arg;
+
+	actor->done = actor->step->act(actor->scene);
+	return NULL;
+}
+
+/**
+ * struct outcome - what came of registering during a section
+ * @error: why the scene could not be set, NULL if it could
+ * @ret: what registering returned
+ * @ns: how long it took
+ * @early: it returned while the section was still asleep
+ * @stale: pages that the oracle found wrong
+ * @unbalanced: ends without a start, or starts without an end
+ */
+struct outcome {
+	const char *error;
+	int ret;
+	uint64_t ns;
+	bool early;
+	unsigned int stale;
+	bool unbalanced;
+};
+
+/* The section's process, if it is another one; waits until told. */
+static pid_t fork_bystander(const struct step *step, struct scene *scene)
+{
+	pid_t pid = fork();
+	char c;
+
+	if (pid)
+		return pid;
+	close(scene->go[1]);
+	if (read(scene->go[0], &c, 1) != 1)
+		_exit(1);
+	_exit(!step->act(scene));
+}
+
+static bool set_scene(const struct step *step, struct scene *scene, pid_t *pid)
+{
+	size_t size = mn_page_size();
+
+	scene->owner = getpid();
+	scene->file = -1;
+	if (pipe(scene->go))
+		return false;
+	if (step->file) {
+		scene->file = memfd_create("scene", 0);
+		if (scene->file < 0 || ftruncate(scene->file, size))
+			return false;
+		scene->addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				   MAP_SHARED, scene->file, 0);
+	} else {
+		scene->addr = mn_map(size, size);
+	}
+	/* Before the page is there: it is not to be shared with this one. */
+	if (step->bystander) {
+		*pid = fork_bystander(step, scene);
+		if (*pid < 0)
+			return false;
+	}
+
+	scene->first = mn_open();
+	if (scene->first < 0 || mn_attach(scene->first, TMN_STYLE_XPMEM, 0, 0))
+		return false;
+	mn_fill(scene->addr, 1, 1);
+	return !step->prepare || step->prepare(scene);
+}
+
+/*
+ * Has a section sleep for @sleep_ms and attaches @fd meanwhile.  The section
+ * has ended when this returns.
+ */
+static struct outcome run_step(const struct step *step, int fd,
+			       unsigned int style, unsigned int sleep_ms)
+{
+	struct outcome outcome = {};
+	struct actor actor = { .step = step };
+	struct scene scene = {};
+	struct tmn_stats stats;
+	pthread_t thread;
+	uint64_t value;
+	pid_t pid = 0;
+	int status = 0;
+
+	actor.scene = &scene;
+	if (!set_scene(step, &scene, &pid) ||
+	    mn_stall(scene.first, scene.addr, mn_page_size(), sleep_ms * 1000)) {
+		outcome.error = "the scene could not be set";
+		return outcome;
+	}
+
+	if (pid)
+		(void)!write(scene.go[1], "", 1);
+	else
+		pthread_create(&thread, NULL, act, &actor);
+	if (mn_wait_stalled(scene.first)) {
+		outcome.error = "the section did not begin";
+		return outcome;
+	}
+
+	outcome.ns = mn_now_ns();
+	outcome.ret = mn_attach(fd, style, 0, 0);
+	outcome.ns = mn_now_ns() - outcome.ns;
+	mn_stats(scene.first, &stats);
+	outcome.early = stats.sleeping;
+	/* Use it at once. */
+	if (!outcome.ret)
+		mn_load(fd, scene.addr, &value);
+
+	if (pid) {
+		waitpid(pid, &status, 0);
+		actor.done = !status;
+	} else {
+		pthread_join(thread, NULL);
+	}
+	if (!actor.done)
+		outcome.error = "the section failed";
+
+	if (!outcome.ret) {
+		outcome.stale += mn_stale(fd, scene.addr, 1);
+		mn_fill(scene.addr, 1, 3);
+		outcome.stale += mn_wrong(fd, scene.addr, 1);
+		/* It is told of what comes next. */
+		madvise(scene.addr, mn_page_size(), MADV_DONTNEED);
+		outcome.stale += mn_wrong(fd, scene.addr, 1);
+		outcome.unbalanced = !mn_balanced(fd);
+	}
+	outcome.unbalanced |= !mn_balanced(scene.first);
+	close(scene.go[1]);
+	close(scene.first);
+	return outcome;
+}
+
+static bool machine_has(const struct step *step)
+{
+	if (step == &step_anon_vma)
+		return !access("/sys/devices/system/node/node1", F_OK);
+	return true;
+}
+
+FIXTURE(draining)
+{
+	int fd;
+};
+
+FIXTURE_VARIANT(draining)
+{
+	unsigned int style;
+};
+
+FIXTURE_VARIANT_ADD(draining, kvm)
+{
+	.style = TMN_STYLE_KVM,
+};
+
+FIXTURE_VARIANT_ADD(draining, xpmem)
+{
+	.style = TMN_STYLE_XPMEM,
+};
+
+FIXTURE_VARIANT_ADD(draining, interval)
+{
+	.style = TMN_STYLE_INTERVAL,
+};
+
+FIXTURE_SETUP(draining)
+{
+	if (!have_device())
+		SKIP(return, "no " MN_DEVICE);
+	self->fd = mn_open();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(draining)
+{
+	close(self->fd);
+}
+
+#define STEP_TEST(which)						\
+TEST_F_TIMEOUT(draining, which, 60)						\
+{									\
+	struct outcome outcome;						\
+									\
+	if (!machine_has(&step_##which))				\
+		SKIP(return, "no two NUMA nodes");			\
+	outcome = run_step(&step_##which, self->fd, variant->style, 700); \
+	ASSERT_EQ(NULL, outcome.error) {				\
+		TH_LOG("%s", outcome.error);				\
+	}								\
+	EXPECT_EQ(0, outcome.ret);					\
+	EXPECT_FALSE(outcome.early);					\
+	EXPECT_EQ(0, outcome.stale);					\
+	EXPECT_FALSE(outcome.unbalanced);				\
+}
+
+STEP_TEST(i_mmap)
+STEP_TEST(anon_vma)
+STEP_TEST(vma_lock)
+STEP_TEST(mmap_lock)
+STEP_TEST(epoch)
+
+/* The tests of the steps can fail: without the step, they do. */
+
+enum mutant_result {
+	MUTANT_SURVIVED,
+	MUTANT_CAUGHT,
+	MUTANT_BROKE,
+};
+
+static enum mutant_result run_mutant(const struct step *step)
+{
+	int status = -1;
+	pid_t pid;
+
+	if (mn_write_file(MUTANT, "%s", step->mutant))
+		return MUTANT_BROKE;
+	/* What it leaves behind ends with its process. */
+	pid = fork();
+	if (!pid) {
+		struct outcome outcome;
+		int fd = mn_open();
+
+		outcome = run_step(step, fd, TMN_STYLE_KVM, 1500);
+		if (outcome.error || outcome.ret) {
+			fprintf(stderr, "# %s: %s, ret %d\n", step->mutant,
+				outcome.error ?: "-", outcome.ret);
+			_exit(MUTANT_BROKE);
+		}
+		fprintf(stderr, "# %s: early %d stale %u unbalanced %d\n",
+			step->mutant, outcome.early, outcome.stale,
+			outcome.unbalanced);
+		_exit(outcome.stale || outcome.unbalanced ? MUTANT_CAUGHT :
+							    MUTANT_SURVIVED);
+	}
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	mn_write_file(MUTANT, "\n");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : MUTANT_BROKE;
+}
+
+FIXTURE(mutant)
+{
+};
+
+FIXTURE_SETUP(mutant)
+{
+	if (!have_device())
+		SKIP(return, "no " MN_DEVICE);
+	if (access(MUTANT, W_OK))
+		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
+}
+
+FIXTURE_TEARDOWN(mutant)
+{
+}
+
+#define MUTANT_TEST(which)						\
+TEST_F_TIMEOUT(mutant, which, 60)					\
+{									\
+	if (!machine_has(&step_##which))				\
+		SKIP(return, "no two NUMA nodes");			\
+	ASSERT_EQ(MUTANT_CAUGHT, run_mutant(&step_##which));		\
+}
+
+MUTANT_TEST(i_mmap)
+MUTANT_TEST(anon_vma)
+MUTANT_TEST(vma_lock)
+MUTANT_TEST(epoch)
+
+/* Registration that cannot succeed */
+
+FIXTURE(registering)
+{
+	int fd;
+	long timeout;
+};
+
+FIXTURE_SETUP(registering)
+{
+	if (!have_device())
+		SKIP(return, "no " MN_DEVICE);
+	self->fd = mn_open();
+	ASSERT_LE(0, self->fd);
+	self->timeout = -1;
+	mn_read_long(TIMEOUT, &self->timeout);
+}
+
+FIXTURE_TEARDOWN(registering)
+{
+	if (self->timeout >= 0)
+		mn_write_file(TIMEOUT, "%ld", self->timeout);
+	close(self->fd);
+}
+
+/* It gives up after its time, and not much later; then it is as before. */
+TEST_F_TIMEOUT(registering, takes_too_long, 60)
+{
+	struct outcome outcome;
+	char *page = mn_map(mn_page_size(), mn_page_size());
+
+	if (!mn_core_drains())
+		SKIP(return, "registration has no limit in time");
+	ASSERT_EQ(0, mn_write_file(TIMEOUT, "200"));
+	outcome = run_step(&step_i_mmap, self->fd, TMN_STYLE_KVM, 2000);
+	ASSERT_EQ(NULL, outcome.error) {
+		TH_LOG("%s", outcome.error);
+	}
+	EXPECT_EQ(-ETIME, outcome.ret);
+	EXPECT_TRUE(outcome.early);
+	EXPECT_LE(150 * NS_PER_MS, outcome.ns);
+	EXPECT_GE(1200 * NS_PER_MS, outcome.ns);
+	EXPECT_FALSE(outcome.unbalanced);
+
+	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	mn_fill(page, 1, 1);
+	EXPECT_EQ(0, mn_mirror(self->fd, page, 1, true));
+	EXPECT_EQ(0, munmap(page, mn_page_size()));
+	EXPECT_EQ(1, mn_reachable(self->fd, page, 1) == 0);
+	EXPECT_TRUE(mn_balanced(self->fd));
+}
+
+/* Registers with another process's mm, and is killed while it waits. */
+TEST_F_TIMEOUT(registering, killed, 60)
+{
+	struct scene scene = {};
+	pid_t bystander, pid;
+	struct tmn_stats stats;
+	uint64_t start;
+	int status;
+	char *page;
+
+	if (!mn_core_drains())
+		SKIP(return, "registration waits for mmap_lock, and is killed there");
+	ASSERT_TRUE(set_scene(&step_i_mmap, &scene, &bystander));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		char c;
+
+		/* The end of the file: the scene is set. */
+		close(scene.go[1]);
+		while (mn_stats(scene.first, &stats) || !stats.sleeping)
+			mn_sleep_ms(1);
+		_exit(mn_attach(self->fd, TMN_STYLE_KVM, 0, getppid()) ?
+		      2 : read(scene.go[0], &c, 1) != 0);
+	}
+	ASSERT_EQ(0, mn_stall(scene.first, scene.addr, mn_page_size(),
+			      5000000));
+	ASSERT_EQ(1, write(scene.go[1], "", 1));
+	ASSERT_EQ(0, mn_wait_stalled(scene.first));
+	mn_sleep_ms(300);
+	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+
+	start = mn_now_ns();
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_GT(1500 * NS_PER_MS, mn_now_ns() - start);
+	EXPECT_TRUE(WIFSIGNALED(status));
+	ASSERT_EQ(0, mn_stats(scene.first, &stats));
+	EXPECT_EQ(1, stats.sleeping);
+
+	/* It has not left mmap_lock behind. */
+	page = mn_map(mn_page_size(), mn_page_size());
+	mn_fill(page, 1, 1);
+	ASSERT_EQ(0, munmap(page, mn_page_size()));
+	waitpid(bystander, &status, 0);
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	EXPECT_EQ(0, mn_wrong(self->fd, scene.addr, 1));
+	EXPECT_TRUE(mn_balanced(self->fd));
+	EXPECT_TRUE(mn_balanced(scene.first));
+}
+
+/* Registration in bad weather */
+
+TEST_F_TIMEOUT(registering, storm_of_signals, 120)
+{
+	unsigned int i, failed = 0;
+	int fd2 = mn_open();
+
+	ASSERT_TRUE(add_vmas(4000));
+	start_signals();
+	for (i = 0; i < 100; i++) {
+		failed += !!mn_attach(self->fd, TMN_STYLE_KVM, 0, 0);
+		failed += !!mn_attach(fd2, TMN_STYLE_XPMEM, TMN_ATTACH_GET, 0);
+		mn_detach(self->fd);
+		mn_detach(fd2);
+		failed += !!mn_attach(self->fd, TMN_STYLE_INTERVAL, 0, 0);
+		mn_detach(self->fd);
+	}
+	stop_signals();
+	EXPECT_EQ(0, failed);
+	close(fd2);
+}
+
+TEST_F_TIMEOUT(registering, kvm_create_vm, 180)
+{
+	int kvm = open("/dev/kvm", O_RDWR);
+	unsigned int i, failed = 0;
+
+	if (kvm < 0)
+		SKIP(return, "no /dev/kvm");
+	ASSERT_TRUE(add_vmas(20000));
+	start_signals();
+	for (i = 0; i < 50; i++) {
+		int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+
+		if (vm < 0)
+			failed++;
+		else
+			close(vm);
+	}
+	stop_signals();
+	EXPECT_EQ(0, failed);
+	close(kvm);
+}
+
+/* Exit while threads register, and while another process registers with us. */
+
+static void *keep_registering(void *arg)
+{
+	unsigned int *seed = arg;
+	int fd = mn_open();
+
+	for (;;) {
+		unsigned int flags = rand_r(seed) & 1 ? TMN_ATTACH_GET : 0;
+
+		if (!mn_attach(fd, rand_r(seed) & 1 ? TMN_STYLE_KVM :
+			       TMN_STYLE_XPMEM, flags, 0)) {
+			if (rand_r(seed) & 1)
+				mn_detach(fd);
+			else
+				fd = mn_open();
+		}
+	}
+	return NULL;
+}
+
+static void register_and_exit(unsigned int seed, int ready)
+{
+	unsigned int seeds[2] = { seed, seed + 1 };
+	pthread_t thread;
+
+	add_vmas(300);
+	pthread_create(&thread, NULL, keep_registering, &seeds[0]);
+	pthread_create(&thread, NULL, keep_registering, &seeds[1]);
+	(void)!write(ready, "", 1);
+	mn_sleep_ms(seed % 20);
+	/* Every other one is killed instead. */
+	if (seed & 1)
+		mn_sleep_ms(100000);
+	_exit(0);
+}
+
+TEST_F_TIMEOUT(registering, exit_in_the_middle, 180)
+{
+	char *page = mn_map(mn_page_size(), mn_page_size());
+	unsigned int round, attached = 0;
+	uint64_t value;
+	int ready[2];
+	char c;
+
+	mn_fill(page, 1, 1);
+	ASSERT_EQ(0, pipe(ready));
+	for (round = 0; round < 40; round++) {
+		int status, ret, i;
+		pid_t pid = fork();
+
+		if (!pid)
+			register_and_exit(round, ready[1]);
+		ASSERT_EQ(1, read(ready[0], &c, 1));
+		for (i = 0; i < 5; i++) {
+			ret = mn_attach(self->fd, TMN_STYLE_KVM, 0, pid);
+			if (ret) {
+				ASSERT_EQ(-ESRCH, ret);
+				break;
+			}
+			attached++;
+			ret = mn_load(self->fd, page, &value);
+			EXPECT_TRUE(ret == -ESRCH ||
+				    (!ret && value == mn_value(page, 1)));
+			if (i < 4)
+				ASSERT_EQ(0, mn_detach(self->fd));
+		}
+		if (round & 1)
+			kill(pid, SIGKILL);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (!ret) {
+			EXPECT_EQ(-ESRCH, mn_load(self->fd, page, &value));
+			EXPECT_TRUE(mn_balanced(self->fd));
+			ASSERT_EQ(0, mn_detach(self->fd));
+		}
+	}
+	EXPECT_LT(0, attached);
+}
+
+/*
+ * Registration against everything.  A page's content changes all the time, so
+ * what may be seen is bounded by two counters: a generation that is being
+ * written, and the last that has been.  0 is what is there in between.
+ */
+
+#define STORM_PAGES	8
+#define STORM_MS	6000
+
+struct slot {
+	unsigned int started;
+	unsigned int done;
+};
+
+/* Shared by all processes of the storm. */
+struct storm {
+	bool stop;
+	struct slot slots[2 * STORM_PAGES];
+};
+
+struct weather {
+	struct storm *storm;
+	/* STORM_PAGES of anonymous memory, then as many of the file. */
+	char *anon;
+	char *file;
+	int fd;
+};
+
+static char *storm_page(const struct weather *weather, unsigned int nr)
+{
+	char *map = nr < STORM_PAGES ? weather->anon : weather->file;
+
+	return map + nr % STORM_PAGES * mn_page_size();
+}
+
+static bool stopped(const struct weather *weather)
+{
+	return __atomic_load_n(&weather->storm->stop, __ATOMIC_RELAXED);
+}
+
+/* Replaces a page and writes the next generation.  One writer for each page. */
+static void renew(const struct weather *weather, unsigned int nr)
+{
+	struct slot *slot = &weather->storm->slots[nr];
+	unsigned int next = slot->started + 1;
+	char *page = storm_page(weather, nr);
+
+	/* Generations have 16 bits. */
+	if (next > 0xffff)
+		return;
+	__atomic_store_n(&slot->started, next, __ATOMIC_SEQ_CST);
+	if (nr < STORM_PAGES)
+		madvise(page, mn_page_size(), MADV_DONTNEED);
+	else
+		fallocate(weather->fd,
+			  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (nr - STORM_PAGES) * mn_page_size(), mn_page_size());
+	mn_fill(page, 1, next);
+	__atomic_store_n(&slot->done, next, __ATOMIC_SEQ_CST);
+}
+
+/* Each of these is a thread of the process that is mirrored. */
+
+static void *storm_zap(void *arg)
+{
+	unsigned int i;
+
+	for (i = 0; !stopped(arg); i++)
+		renew(arg, i % STORM_PAGES);
+	return NULL;
+}
+
+static void *storm_fork(void *arg)
+{
+	while (!stopped(arg)) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		if (pid > 0)
+			waitpid(pid, NULL, 0);
+	}
+	return NULL;
+}
+
+static void *storm_reclaim(void *arg)
+{
+	struct weather *weather = arg;
+	unsigned int node = 0;
+
+	while (!stopped(weather)) {
+		madvise(weather->anon, STORM_PAGES * mn_page_size(),
+			MADV_PAGEOUT);
+		madvise(weather->file, STORM_PAGES * mn_page_size(),
+			MADV_PAGEOUT);
+		mn_move_pages(0, weather->anon, STORM_PAGES, node ^= 1);
+	}
+	return NULL;
+}
+
+/* Each of these is another process. */
+
+static void storm_punch(struct weather *weather)
+{
+	unsigned int i;
+
+	for (i = 0; !stopped(weather); i++)
+		renew(weather, STORM_PAGES + i % STORM_PAGES);
+}
+
+static void storm_map(struct weather *weather)
+{
+	size_t size = STORM_PAGES * mn_page_size();
+
+	while (!stopped(weather)) {
+		char *map = mmap(NULL, size, PROT_READ, MAP_SHARED, weather->fd,
+				 0);
+
+		if (map == MAP_FAILED)
+			break;
+		(void)mn_cpu(map);
+		munmap(map, size);
+	}
+}
+
+static pid_t storm_process(struct weather *weather,
+			   void (*run)(struct weather *weather))
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		run(weather);
+		_exit(0);
+	}
+	return pid;
+}
+
+/* Whether what is seen of a page could be seen between two moments. */
+static bool plausible(const struct weather *weather, unsigned int nr, int fd,
+		      bool fault)
+{
+	struct slot *slot = &weather->storm->slots[nr];
+	char *page = storm_page(weather, nr);
+	unsigned int done, started, generation;
+	uint64_t value;
+	int ret;
+
+	done = __atomic_load_n(&slot->done, __ATOMIC_SEQ_CST);
+	ret = fault ? mn_load(fd, page, &value) :
+		      mn_load_nofault(fd, page, &value);
+	started = __atomic_load_n(&slot->started, __ATOMIC_SEQ_CST);
+
+	if (ret == -ENOENT && !fault)
+		return true;
+	if (ret)
+		return false;
+	if (!value)
+		return started > done;
+	generation = value >> 48;
+	return value == mn_value(page, generation) &&
+	       generation >= done && generation <= started;
+}
+
+FIXTURE(storm)
+{
+	struct weather weather;
+	int fd;
+};
+
+FIXTURE_VARIANT(storm)
+{
+	unsigned int style;
+};
+
+FIXTURE_VARIANT_ADD(storm, kvm)
+{
+	.style = TMN_STYLE_KVM,
+};
+
+FIXTURE_VARIANT_ADD(storm, xpmem)
+{
+	.style = TMN_STYLE_XPMEM,
+};
+
+FIXTURE_VARIANT_ADD(storm, interval)
+{
+	.style = TMN_STYLE_INTERVAL,
+};
+
+FIXTURE_SETUP(storm)
+{
+	size_t size = STORM_PAGES * mn_page_size();
+	struct weather *weather = &self->weather;
+	unsigned int i;
+
+	if (!have_device())
+		SKIP(return, "no " MN_DEVICE);
+	self->fd = mn_open();
+	ASSERT_LE(0, self->fd);
+	weather->storm = mmap(NULL, sizeof(*weather->storm),
+			      PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, weather->storm);
+	weather->anon = mn_map(size, mn_page_size());
+	weather->fd = memfd_create("storm", 0);
+	ASSERT_LE(0, weather->fd);
+	ASSERT_EQ(0, ftruncate(weather->fd, size));
+	weather->file = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     weather->fd, 0);
+	ASSERT_NE(MAP_FAILED, weather->file);
+	for (i = 0; i < 2 * STORM_PAGES; i++)
+		renew(weather, i);
+}
+
+FIXTURE_TEARDOWN(storm)
+{
+	close(self->fd);
+}
+
+TEST_F_TIMEOUT(storm, register_and_use, 120)
+{
+	struct weather *weather = &self->weather;
+	unsigned int attached = 0, refused = 0, stale = 0, unbalanced = 0;
+	pthread_t threads[3];
+	struct tmn_stats stats;
+	unsigned int i, round;
+	pid_t pids[2];
+	uint64_t end;
+
+	ASSERT_TRUE(add_vmas(200));
+	pids[0] = storm_process(weather, storm_punch);
+	pids[1] = storm_process(weather, storm_map);
+	pthread_create(&threads[0], NULL, storm_zap, weather);
+	pthread_create(&threads[1], NULL, storm_fork, weather);
+	pthread_create(&threads[2], NULL, storm_reclaim, weather);
+
+	for (end = mn_now_ns() + STORM_MS * NS_PER_MS; mn_now_ns() < end;) {
+		if (mn_attach(self->fd, variant->style, 0, 0)) {
+			refused++;
+			continue;
+		}
+		attached++;
+		for (round = 0; round < 4; round++) {
+			for (i = 0; i < 2 * STORM_PAGES; i++)
+				stale += !plausible(weather, i, self->fd,
+						    round % 2 == 0);
+		}
+		mn_detach(self->fd);
+		/* All that started here have ended, or are still under way. */
+		mn_stats(self->fd, &stats);
+		unbalanced += stats.unbalanced_ends ||
+			      stats.starts != stats.ends + stats.active;
+	}
+
+	__atomic_store_n(&weather->storm->stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		waitpid(pids[i], NULL, 0);
+	TH_LOG("%u registrations, %u generations of page 0, %u of the file",
+	       attached, weather->storm->slots[0].done,
+	       weather->storm->slots[STORM_PAGES].done);
+	EXPECT_LT(0, attached);
+	EXPECT_EQ(0, refused);
+	EXPECT_EQ(0, stale);
+	EXPECT_EQ(0, unbalanced);
+}
+
+/*
+ * Non-blocking sections: of three secondary MMUs one refuses, and those that
+ * had been started are ended.
+ */
+
+static void use_up_memory(const char *memcg, char *page, int ready, int go)
+{
+	char path[320], c;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", memcg);
+	if (mn_write_file(path, "%d", getpid()))
+		_exit(1);
+	mn_fill(page, 1, 1);
+	(void)!write(ready, "", 1);
+	(void)!read(go, &c, 1);
+	for (;;)
+		mn_fill(mn_map(1 << 20, mn_page_size()),
+			(1 << 20) / mn_page_size(), 1);
+}
+
+TEST_F_TIMEOUT(registering, start_refused, 120)
+{
+	static const unsigned int styles[] = {
+		TMN_STYLE_KVM, TMN_STYLE_KVM, TMN_STYLE_KVM, TMN_STYLE_INTERVAL,
+	};
+	struct tmn_misbehave refuse = {
+		.events = MN_ALL_EVENTS,
+		.flags = TMN_MISBEHAVE_FAIL_NONBLOCK,
+	};
+	struct tmn_misbehave slow = {
+		.events = 1U << MN_EVENT_RELEASE,
+		.start_delay_us = 4000000,
+	};
+	char *page = mn_map(mn_page_size(), mn_page_size());
+	int fds[ARRAY_SIZE(styles)];
+	struct tmn_stats stats;
+	int ready[2], go[2], status;
+	char memcg[256], path[320], c;
+	unsigned int i;
+	pid_t pid;
+
+	if (!mn_core_drains())
+		SKIP(return, "a start that fails may not have an end here");
+	if (mn_make_memcg(memcg, sizeof(memcg)))
+		SKIP(return, "no memory cgroups");
+	snprintf(path, sizeof(path), "%s/memory.swap.max", memcg);
+	mn_write_file(path, "0");
+	snprintf(path, sizeof(path), "%s/memory.max", memcg);
+	ASSERT_EQ(0, mn_write_file(path, "%d", 32 << 20));
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(go));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		use_up_memory(memcg, page, ready[1], go[0]);
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+
+	for (i = 0; i < ARRAY_SIZE(styles); i++) {
+		fds[i] = mn_open();
+		ASSERT_LE(0, fds[i]);
+		ASSERT_EQ(0, mn_attach(fds[i], styles[i], 0, pid));
+		ASSERT_EQ(0, mn_mirror(fds[i], page, 0, false));
+	}
+	/* The one in the middle refuses; the reaper comes while one is slow. */
+	ASSERT_EQ(0, ioctl(fds[1], TMN_MISBEHAVE, &refuse));
+	ASSERT_EQ(0, ioctl(fds[0], TMN_MISBEHAVE, &slow));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+
+	for (i = 0; i < ARRAY_SIZE(styles); i++) {
+		EXPECT_TRUE(mn_balanced(fds[i])) {
+			TH_LOG("secondary MMU %u", i);
+		}
+		ASSERT_EQ(0, mn_stats(fds[i], &stats));
+		EXPECT_EQ(1, stats.releases);
+		if (i == 1)
+			EXPECT_LT(0, stats.failed_starts);
+		close(fds[i]);
+	}
+	rmdir(memcg);
+}
+
+TEST_HARNESS_MAIN
