@@ -15,8 +15,8 @@
 #   -s CPUS         CPUs (2)
 #   -a ARGS         more kernel parameters
 #   -q ARGS         more QEMU parameters
-#   -l PREFIX       logs: PREFIX.console (kernel), PREFIX.output (COMMAND);
-#                   default: BUILD/boot
+#   -l PREFIX       logs: PREFIX.console (kernel), PREFIX.output (COMMAND) and
+#                   PREFIX.status; default: BUILD/boot
 #   -w REGEX        console lines that are expected and not errors
 #
 # The modules that BUILD holds are in /modules of the guest; test_mmu_notifier
@@ -47,10 +47,14 @@ command="$*"
 image=$build/arch/x86/boot/bzImage
 [ -f "$image" ] || die "no kernel in $build; build it first (make build)"
 prefix=${prefix:-$build/boot}
+mkdir -p "$(dirname "$prefix")"
+rm -f "$prefix.status"
 
 work=$(mktemp -d)
 qemu=
 cleanup() {
+	local status=$?
+	[ -z "$prefix" ] || echo "$status" >"$prefix.status"
 	[ -z "$qemu" ] || kill -9 "$qemu" 2>/dev/null || true
 	rm -rf "$work"
 }
@@ -122,7 +126,6 @@ fi
 # The console carries the kernel's messages, the second port only what COMMAND
 # prints: neither can tear a line of the other.
 console=$prefix.console output=$prefix.output
-mkdir -p "$(dirname "$prefix")"
 : >"$console"
 : >"$output"
 start=$SECONDS

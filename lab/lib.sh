@@ -5,6 +5,8 @@
 top=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 out=${OUT:-$top/out}
 jobs=${JOBS:-$(nproc)}
+# What was said to this Makefile is not meant for the kernel's.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 note() { printf '%s\n' "$*" >&2; }

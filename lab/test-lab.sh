@@ -111,7 +111,7 @@ echo x >"$work/x.tar.xz"
 refused "base: no tarball" "kernel tarball" env LINUX="$work/x.tar.xz" OUT="$work/o" "$here/base.sh"
 tar -C "$work" --exclude=.git -czf "$work/tree.tar.gz" tree
 check "base: a tarball" env LINUX="$work/tree.tar.gz" OUT="$work/o2" "$here/base.sh"
-one=$(git -C "$work/o/linux" rev-parse 'refs/lab/base^{tree}')
+one=$(git -C "$tree" rev-parse "$base^{tree}")
 rm -rf "$tree/.git"
 check "base: an unpacked tree" env LINUX="$tree" OUT="$work/o2" "$here/base.sh"
 refused "am: no git tree" "not the top of a git tree" env LINUX="$tree" OUT="$work/o" "$here/am.sh"

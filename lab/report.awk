@@ -1,0 +1,57 @@
+# What mmu_notifier_report printed under stock's core (first file) and under the
+# new one, as a page of 80 columns. Fails when a stale page was read, or when
+# there is nothing to show.
+
+$1 != "REPORT" { next }
+{ core = FILENAME == stock ? "stock" : "new"; sub(/\r$/, "", $NF) }
+
+$2 == "event" && core == "new" {
+	if (!($3 in row)) { row[$3] = ++rows; name[rows] = $3 }
+	if (!($4 in column)) { column[$4] = ++columns; style[columns] = $4 }
+	cell[$3, $4] = $5 == "skip" ? sprintf("%15s", "skipped") : sprintf("%4d %5d %4d", $5, $6, $7)
+	if ($5 != "skip") { events++; stale += $7 }
+}
+
+$2 == "latency" {
+	if (!(($3, $4) in seen)) { seen[$3, $4] = 1; order[++points] = $3 SUBSEP $4 }
+	latency[core, $3, $4] = $5
+}
+
+$2 == "eintr" { eintr[core] = sprintf("%d of %d", $4, $3); eintrs = $5 " VMAs, a timer every " $6 " us" }
+
+function us(v) {
+	if (v == "") return "-"
+	return v >= 10000 ? sprintf("%.1f ms", v / 1000) : sprintf("%d us", v)
+}
+
+END {
+	if (rows) {
+		printf "%-16s", "new core, event"
+		for (c = 1; c <= columns; c++) printf " %15s", style[c]
+		print ""
+		for (r = 1; r <= rows; r++) {
+			printf "%-16.16s", name[r]
+			for (c = 1; c <= columns; c++)
+				printf " %15s", (name[r], style[c]) in cell ? cell[name[r], style[c]] : "-"
+			print ""
+		}
+		print "Each: pages mirrored, callbacks, stale reads. Stale reads in all: " stale
+	}
+	if (points) {
+		printf "\n%-26s %12s %12s %8s\n", "mmu_notifier_register()", "stock", "new", "faster"
+		for (p = 1; p <= points; p++) {
+			split(order[p], k, SUBSEP)
+			s = latency["stock", k[1], k[2]]; n = latency["new", k[1], k[2]]
+			printf "  %-6s %9d VMAs     %12s %12s %8s\n", k[1], k[2], us(s), us(n), (s != "" && n > 0) ? sprintf("%.1fx", s / n) : "-"
+		}
+	}
+	if (eintrs != "") {
+		printf "%-26s %12s %12s\n", "KVM_CREATE_VM: EINTR", eintr["stock"], eintr["new"]
+		print "  (" eintrs ")"
+	}
+	if (!rows || !points || eintrs == "") {
+		print "error: the report is not complete, see out/run/" >"/dev/stderr"
+		exit 1
+	}
+	exit (stale > 0)
+}
