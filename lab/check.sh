@@ -41,7 +41,8 @@ ours() {
 }
 
 # Whom to write to (MAINTAINERS) is for who hands the series on.
-(cd "$linux" && ./scripts/checkpatch.pl --strict --terse --no-summary --quiet \
+# The Python that has the modules is Debian's.
+(cd "$linux" && PATH=/usr/bin:$PATH ./scripts/checkpatch.pl --strict --terse --no-summary --quiet \
 	--ignore FILE_PATH_CHANGES "$out"/lab-series/*.patch) >"$log/checkpatch" 2>&1
 verdict checkpatch "$log/checkpatch"
 
@@ -74,7 +75,7 @@ GIT_AUTHOR_NAME=lab GIT_AUTHOR_EMAIL=lab@localhost "$here/series.sh" "$log/serie
 if git -C "$top" rev-parse -q --verify HEAD >/dev/null 2>&1; then
 	mapfile -t own < <(git -C "$top" ls-files -- mm include lib Documentation tools kernel fs)
 	for f in "${own[@]}"; do
-		sed 's/#.*//' "$top/series" | tr -s ' \t' '\n\n' | grep -qxF "$f" ||
+		sed 's/#.*//' "$top/series" | grep -qwF -- "$f" ||
 			echo "$f is not in the series" >>"$log/missing"
 	done
 fi

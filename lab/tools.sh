@@ -31,6 +31,8 @@ wanted() {
 	check	python3			python3
 	check	sparse			sparse
 	check	shellcheck		shellcheck
+	check	python3-ply		/usr/lib/python3/dist-packages/ply
+	check	python3-git		/usr/lib/python3/dist-packages/git
 	E
 }
 
