@@ -258,13 +258,12 @@ struct mmu_interval_notifier {
 
 /**
  * struct mmu_notifier_mapping - what the CPU maps, as shown under the PTL
- * @address: where the mapping starts, a multiple of @size unless it was
- *	clipped to its VMA
+ * @address: where the mapping starts, a multiple of @size
  * @size: bytes that one entry of the CPU's page table maps
  * @pfn: the page frame of @address
  * @page: the page of @address; NULL where there is none to be touched
- *	(VM_PFNMAP)
- * @writable: the CPU may write through the entry without a fault
+ *	(a zero page, VM_PFNMAP)
+ * @writable: the secondary MMU may write: the CPU's entry is writable and dirty
  */
 struct mmu_notifier_mapping {
 	unsigned long address;

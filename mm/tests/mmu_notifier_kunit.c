@@ -494,4 +494,5 @@ static struct kunit_suite mn_test_suite = {
 	.init = mn_test_init,
 	.test_cases = mn_test_cases,
 };
+
 kunit_test_suite(mn_test_suite);
