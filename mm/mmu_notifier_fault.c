@@ -101,7 +101,6 @@ static int mn_map_page(struct vm_area_struct *vma, unsigned long address,
 
 	if (!folio_walk_start(&fw, vma, address, FW_ZEROPAGE))
 		return 0;
-	__acquire(fw.ptl);
 
 	*mapped = mn_walk_mapping(&fw, address, write, &mapping);
 	if (mmu_notifier_mutant("fault_ptl")) {
@@ -244,18 +243,15 @@ static int mn_try_map_pte(struct mm_struct *mm, pmd_t *pmdp, pmd_t pmd,
 {
 	int ret = -EAGAIN;
 	spinlock_t *ptl;
-	pte_t *ptep, pte;
+	pte_t *ptep;
 
 	ptep = pte_offset_map_nolock(mm, pmdp, address, &ptl);
 	if (!ptep)
 		return -EAGAIN;
-	if (!spin_trylock(ptl))
-		goto unmap;
-	pte = ptep_get(ptep);
-	/* The table may have been taken away before we had the lock. */
-	if (pmd_same(pmd, pmdp_get_lockless(pmdp)) &&
-	    !pte_special(pte) && !pte_devmap(pte) &&
-	    mn_pte_allows(pte, write)) {
+	/* For sparse: what pte_unmap() releases. */
+	__acquire(RCU);
+	if (spin_trylock(ptl)) {
+		pte_t pte = ptep_get(ptep);
 		struct mmu_notifier_mapping mapping = {
 			.address = address & PAGE_MASK,
 			.size = PAGE_SIZE,
@@ -264,10 +260,13 @@ static int mn_try_map_pte(struct mm_struct *mm, pmd_t *pmdp, pmd_t pmd,
 			.writable = mn_pte_allows(pte, true),
 		};
 
-		ret = map(&mapping, arg);
+		/* The table may have gone before we had the lock. */
+		if (pmd_same(pmd, pmdp_get_lockless(pmdp)) &&
+		    !pte_special(pte) && !pte_devmap(pte) &&
+		    mn_pte_allows(pte, write))
+			ret = map(&mapping, arg);
+		spin_unlock(ptl);
 	}
-	spin_unlock(ptl);
-unmap:
 	pte_unmap(ptep);
 	return ret;
 }
