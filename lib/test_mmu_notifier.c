@@ -143,7 +143,9 @@ struct tmn_mirror {
 	struct mm_struct *mm;
 	unsigned int files;
 
+	/* @table to @sections, where callbacks do not sleep */
 	spinlock_t spin;
+	/* @table to @sections, where callbacks sleep */
 	struct mutex mutex;
 	struct xarray table;
 	unsigned long nr;
@@ -154,7 +156,7 @@ struct tmn_mirror {
 	struct tmn_section sections[TMN_MAX_SECTIONS];
 	wait_queue_head_t wait;
 
-	spinlock_t misbehave_lock;
+	spinlock_t misbehave_lock;	/* the two below */
 	struct tmn_misbehave misbehave;
 	unsigned int misbehave_left;
 

@@ -16,8 +16,9 @@
 #ifndef _LIB_TEST_MMU_NOTIFIER_UAPI_H
 #define _LIB_TEST_MMU_NOTIFIER_UAPI_H
 
-#include <linux/types.h>
+#include <linux/const.h>
 #include <linux/ioctl.h>
+#include <linux/types.h>
 
 /* How a secondary MMU keeps its translations from becoming stale. */
 enum tmn_style_id {
@@ -35,9 +36,9 @@ enum tmn_style_id {
 };
 
 /* mmu_notifier_get() and mmu_notifier_put() instead of (un)register. */
-#define TMN_ATTACH_GET		(1U << 0)
+#define TMN_ATTACH_GET		_BITUL(0)
 /* The caller of the core holds mmap_lock for write. */
-#define TMN_ATTACH_LOCKED	(1U << 1)
+#define TMN_ATTACH_LOCKED	_BITUL(1)
 
 /*
  * @style: one of enum tmn_style_id
@@ -59,7 +60,7 @@ struct tmn_attach {
 };
 
 /* Use an existing translation or fail with ENOENT; never fault. */
-#define TMN_ACCESS_NOFAULT	(1U << 0)
+#define TMN_ACCESS_NOFAULT	_BITUL(0)
 
 /*
  * @addr: user address in the mirrored process, 8-byte aligned
@@ -127,7 +128,7 @@ struct tmn_stats {
 };
 
 /* Fail with -EAGAIN whenever the callback may not block. */
-#define TMN_MISBEHAVE_FAIL_NONBLOCK	(1U << 0)
+#define TMN_MISBEHAVE_FAIL_NONBLOCK	_BITUL(0)
 
 #define TMN_MAX_DELAY_US	10000000U
 

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../kselftest.h"
 #include "mmu_notifier_events.h"
 #include "mmu_notifier_util.h"
 #include "vm_util.h"
@@ -37,12 +38,8 @@
 
 /* Running */
 
-static enum mn_result verdict(struct mn_run *run, enum mn_result result,
-			      const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static enum mn_result verdict(struct mn_run *run, enum mn_result result,
-			      const char *format, ...)
+static enum mn_result __printf(3, 4)
+verdict(struct mn_run *run, enum mn_result result, const char *format, ...)
 {
 	va_list args;
 
@@ -52,7 +49,7 @@ static enum mn_result verdict(struct mn_run *run, enum mn_result result,
 	return result;
 }
 
-#define SKIP_EVENT(run, ...)	return verdict(run, MN_SKIP, __VA_ARGS__)
+#define skip(run, ...)	verdict(run, MN_SKIP, __VA_ARGS__)
 
 #define REQUIRE(run, condition)						\
 	do {								\
@@ -253,7 +250,7 @@ static enum mn_result event_madv_pageout(struct mn_run *run)
 	char swap[256];
 
 	if (!mn_swap_device(swap, sizeof(swap)))
-		SKIP_EVENT(run, "no swap");
+		return skip(run, "no swap");
 	stay_here();
 	REQUIRE(run, mirror(run, addr, PAGES, true));
 	REQUIRE(run, reclaim(addr, PAGES));
@@ -272,7 +269,7 @@ static enum mn_result event_swapoff(struct mn_run *run)
 	int ret, error;
 
 	if (!mn_swap_device(swap, sizeof(swap)))
-		SKIP_EVENT(run, "no swap");
+		return skip(run, "no swap");
 	stay_here();
 	REQUIRE(run, mirror(run, addr, 2 * PAGES, true));
 	REQUIRE(run, reclaim(addr, PAGES));
@@ -442,6 +439,9 @@ static enum mn_result event_fork_cow_child(struct mn_run *run)
 
 #define KSM	"/sys/kernel/mm/ksm/"
 
+/* What is in all pages that are to be merged. */
+#define ALIKE	0x6b736d206b736dULL
+
 static bool all_merged(char *addr, size_t pages)
 {
 	uint64_t pfn = mn_pfn(addr);
@@ -478,7 +478,7 @@ static void fill_alike(char *addr, size_t pages)
 	size_t i;
 
 	for (i = 0; i < pages; i++)
-		*(uint64_t *)page_at(addr, i) = 0x6b736d206b736dULL;
+		mn_cpu_write(page_at(addr, i), ALIKE);
 }
 
 static enum mn_result event_ksm_merge(struct mn_run *run)
@@ -487,7 +487,7 @@ static enum mn_result event_ksm_merge(struct mn_run *run)
 	size_t i;
 
 	if (access(KSM "run", W_OK))
-		SKIP_EVENT(run, "no KSM");
+		return skip(run, "no KSM");
 	fill_alike(addr, PAGES);
 	run->pages = PAGES;
 	REQUIRE(run, !mn_mirror(run->fd, addr, PAGES, true) && begin(run));
@@ -499,11 +499,11 @@ static enum mn_result event_ksm_merge(struct mn_run *run)
 	REQUIRE(run, !mn_mirror(run->fd, addr, PAGES, false));
 
 	REQUIRE(run, !mn_store(run->fd, addr, mn_value(addr, 2)));
-	*(volatile uint64_t *)page_at(addr, 1) = mn_value(addr, 3);
+	mn_cpu_write(page_at(addr, 1), mn_value(addr, 3));
 	run->stale += mn_wrong(run->fd, addr, PAGES);
 	run->stale += mn_cpu(addr) != mn_value(addr, 2);
 	for (i = 2; i < PAGES; i++)
-		run->stale += mn_cpu(page_at(addr, i)) != 0x6b736d206b736dULL;
+		run->stale += mn_cpu(page_at(addr, i)) != ALIKE;
 	settle(run, addr, PAGES, true);
 	return MN_PASS;
 }
@@ -513,7 +513,7 @@ static enum mn_result event_ksm_unmerge(struct mn_run *run)
 	char *addr = map_pages(PAGES);
 
 	if (access(KSM "run", W_OK))
-		SKIP_EVENT(run, "no KSM");
+		return skip(run, "no KSM");
 	fill_alike(addr, PAGES);
 	REQUIRE(run, merge(addr, PAGES));
 	run->pages = PAGES;
@@ -547,7 +547,7 @@ static enum mn_result event_thp_collapse(struct mn_run *run)
 	int ret;
 
 	if (!size)
-		SKIP_EVENT(run, "no transparent huge pages");
+		return skip(run, "no transparent huge pages");
 	addr = mn_map(size, size);
 	madvise(addr, size, MADV_NOHUGEPAGE);
 	mn_fill(addr, pages, 1);
@@ -566,7 +566,7 @@ static enum mn_result event_thp_collapse(struct mn_run *run)
 		mn_sleep_ms(20);
 	}
 	if (ret && errno == EINVAL)
-		SKIP_EVENT(run, "no MADV_COLLAPSE");
+		return skip(run, "no MADV_COLLAPSE");
 	REQUIRE(run, !ret);
 	REQUIRE(run, check_huge_anon(addr, 1, size));
 	settle(run, addr, pages, true);
@@ -612,7 +612,7 @@ static enum mn_result event_thp_collapse_shmem(struct mn_run *run)
 	int status;
 
 	if (!size)
-		SKIP_EVENT(run, "no transparent huge pages");
+		return skip(run, "no transparent huge pages");
 	args.fd = memfd_create("collapse", 0);
 	REQUIRE(run, args.fd >= 0 && !ftruncate(args.fd, size));
 	REQUIRE(run, fork_child(&child, collapser, &args));
@@ -625,7 +625,7 @@ static enum mn_result event_thp_collapse_shmem(struct mn_run *run)
 	tell(child.to);
 	status = end_child(&child);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-		SKIP_EVENT(run, "no MADV_COLLAPSE of shmem");
+		return skip(run, "no MADV_COLLAPSE of shmem");
 	REQUIRE(run, !status);
 	settle(run, addr, pages, true);
 	return MN_PASS;
@@ -650,12 +650,12 @@ static enum mn_result event_thp_split(struct mn_run *run)
 	char *addr;
 
 	if (!size)
-		SKIP_EVENT(run, "no transparent huge pages");
+		return skip(run, "no transparent huge pages");
 	if (access(split, W_OK))
-		SKIP_EVENT(run, "no %s", split);
+		return skip(run, "no %s", split);
 	addr = map_huge(size);
 	if (!addr)
-		SKIP_EVENT(run, "no free huge page");
+		return skip(run, "no free huge page");
 	REQUIRE(run, mirror(run, addr, pages, true));
 	release_pages(run, addr, size);
 
@@ -680,10 +680,10 @@ static enum mn_result event_thp_zap_part(struct mn_run *run)
 	char *addr, *middle;
 
 	if (!size)
-		SKIP_EVENT(run, "no transparent huge pages");
+		return skip(run, "no transparent huge pages");
 	addr = map_huge(size);
 	if (!addr)
-		SKIP_EVENT(run, "no free huge page");
+		return skip(run, "no free huge page");
 	REQUIRE(run, mirror(run, addr, pages, true));
 	middle = page_at(addr, pages / 2);
 	REQUIRE(run, !madvise(middle, mn_page_size(), MADV_DONTNEED));
@@ -712,7 +712,7 @@ static enum mn_result event_migrate(struct mn_run *run)
 	int node, moved = 0;
 
 	if (!has_node(0) || !has_node(1))
-		SKIP_EVENT(run, "no two NUMA nodes");
+		return skip(run, "no two NUMA nodes");
 	REQUIRE(run, mirror(run, addr, PAGES, true));
 	node = !mn_node_of(0, addr);
 	for (tries = 0; tries < TRIES && moved != PAGES; tries++) {
@@ -731,7 +731,7 @@ static enum mn_result event_mbind(struct mn_run *run)
 	int node;
 
 	if (!has_node(0) || !has_node(1))
-		SKIP_EVENT(run, "no two NUMA nodes");
+		return skip(run, "no two NUMA nodes");
 	REQUIRE(run, mirror(run, addr, PAGES, true));
 	node = !mn_node_of(0, addr);
 	nodes = 1UL << node;
@@ -819,8 +819,10 @@ static const char *make_volume(struct volume *volume)
 	char command[80];
 	int control, error, fd, nr;
 
-	strcpy(volume->image, "/tmp/mmu_notifier.XXXXXX");
-	strcpy(volume->mountpoint, "/tmp/mmu_notifier.XXXXXX");
+	snprintf(volume->image, sizeof(volume->image),
+		 "/tmp/mmu_notifier.XXXXXX");
+	snprintf(volume->mountpoint, sizeof(volume->mountpoint),
+		 "/tmp/mmu_notifier.XXXXXX");
 	volume->loop_fd = -1;
 	volume->image_fd = mkstemp(volume->image);
 	if (volume->image_fd < 0 || !mkdtemp(volume->mountpoint))
@@ -912,7 +914,7 @@ static enum mn_result event_file_writeback(struct mn_run *run)
 
 	failed = make_volume(&volume);
 	if (failed)
-		SKIP_EVENT(run, "could not %s: %s", failed, strerror(errno));
+		return skip(run, "could not %s: %s", failed, strerror(errno));
 	snprintf(path, sizeof(path), "%s/file", volume.mountpoint);
 	result = write_back(run, path);
 	free_volume(&volume);
@@ -948,7 +950,7 @@ static enum mn_result event_hugetlb_unmap(struct mn_run *run)
 	char *addr;
 
 	if (!size)
-		SKIP_EVENT(run, "no free hugetlb pages");
+		return skip(run, "no free hugetlb pages");
 	addr = map_hugetlb(2 * size);
 	REQUIRE(run, addr != MAP_FAILED);
 	REQUIRE(run, mirror(run, addr, 2 * pages, true));
@@ -968,7 +970,7 @@ static enum mn_result event_hugetlb_cow(struct mn_run *run)
 	char *addr;
 
 	if (!size)
-		SKIP_EVENT(run, "no free hugetlb pages");
+		return skip(run, "no free hugetlb pages");
 	addr = map_hugetlb(2 * size);
 	REQUIRE(run, addr != MAP_FAILED);
 	REQUIRE(run, mirror(run, addr, 2 * pages, true));
@@ -977,7 +979,7 @@ static enum mn_result event_hugetlb_cow(struct mn_run *run)
 	REQUIRE(run, !mn_mirror(run->fd, addr, 2 * pages, false));
 
 	/* One is copied for the CPU, one for the secondary MMU. */
-	*(volatile uint64_t *)addr = mn_value(addr, 2);
+	mn_cpu_write(addr, mn_value(addr, 2));
 	run->stale += mn_stale(run->fd, addr, 2 * pages);
 	REQUIRE(run, !mn_store(run->fd, addr + size,
 			       mn_value(addr + size, 2)));
@@ -998,7 +1000,7 @@ static enum mn_result event_hugetlb_truncate(struct mn_run *run)
 	int fd;
 
 	if (!size)
-		SKIP_EVENT(run, "no free hugetlb pages");
+		return skip(run, "no free hugetlb pages");
 	fd = memfd_create("hugetlb", MFD_HUGETLB);
 	addr = map_file(fd, 2 * pages);
 	REQUIRE(run, addr != MAP_FAILED);
@@ -1050,7 +1052,7 @@ static enum mn_result event_uffd_move(struct mn_run *run)
 	size_t i;
 
 	if (fd < 0)
-		SKIP_EVENT(run, "no UFFDIO_MOVE");
+		return skip(run, "no UFFDIO_MOVE");
 	REQUIRE(run, register_uffd(fd, to, bytes(PAGES),
 				   UFFDIO_REGISTER_MODE_MISSING));
 	REQUIRE(run, mirror(run, from, PAGES, true));
@@ -1075,7 +1077,7 @@ static enum mn_result event_uffd_wp(struct mn_run *run)
 	int fd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
 
 	if (fd < 0)
-		SKIP_EVENT(run, "no UFFDIO_WRITEPROTECT");
+		return skip(run, "no UFFDIO_WRITEPROTECT");
 	mn_fill(addr, PAGES, 1);
 	REQUIRE(run, register_uffd(fd, addr, bytes(PAGES),
 				   UFFDIO_REGISTER_MODE_WP));
@@ -1099,7 +1101,7 @@ static enum mn_result event_soft_dirty(struct mn_run *run)
 	REQUIRE(run, !mn_write_file("/proc/self/clear_refs", "4"));
 	mn_fill(addr, 1, 2);
 	if (!mn_soft_dirty(addr) || mn_soft_dirty(page_at(addr, 1)))
-		SKIP_EVENT(run, "no soft-dirty bits");
+		return skip(run, "no soft-dirty bits");
 	REQUIRE(run, mirror(run, addr, PAGES, true));
 	REQUIRE(run, !mn_write_file("/proc/self/clear_refs", "4"));
 	run->stale += mn_writable(run->fd, addr, PAGES);
@@ -1184,8 +1186,8 @@ static enum mn_result event_process_exit(struct mn_run *run)
 /* Becomes a program that waits for its standard input to end. */
 static int executing(void *arg, int in, int out)
 {
-	char *argv[] = { "mmu_notifier", NULL };
-	char *envp[] = { "MMU_NOTIFIER_NOTHING=1", NULL };
+	static char * const argv[] = { "mmu_notifier", NULL };
+	static char * const envp[] = { "MMU_NOTIFIER_NOTHING=1", NULL };
 
 	if (!become_mirrored(arg) || !tell(out))
 		return 1;
@@ -1304,9 +1306,9 @@ static enum mn_result event_oom_reap(struct mn_run *run)
 	char memcg[256];
 
 	if (run->style == TMN_STYLE_XPMEM && !mn_core_drains())
-		SKIP_EVENT(run, "a start that fails may not have an end here");
+		return skip(run, "a start that fails may not have an end here");
 	if (mn_make_memcg(memcg, sizeof(memcg)))
-		SKIP_EVENT(run, "no memory cgroups");
+		return skip(run, "no memory cgroups");
 	result = kill_by_oom(run, memcg);
 	rmdir(memcg);
 	return result;
@@ -1314,14 +1316,13 @@ static enum mn_result event_oom_reap(struct mn_run *run)
 
 /* All of them */
 
-#define MN_EVENT(name, seconds)	[MN_EVENT_##name] = \
-	{ #name, event_##name, seconds },
+#define MN_EVENT(name, seconds)	{ #name, event_##name, seconds },
 
 const struct mn_event mn_events[] = {
 	MN_EVENTS(MN_EVENT)
 };
 
-const size_t mn_nr_events = sizeof(mn_events) / sizeof(mn_events[0]);
+const size_t mn_nr_events = ARRAY_SIZE(mn_events);
 
 enum mn_result mn_run_event(const struct mn_event *event, struct mn_run *run)
 {
@@ -1334,11 +1335,11 @@ enum mn_result mn_run_event(const struct mn_event *event, struct mn_run *run)
 	run->style = style;
 	run->fd = mn_open();
 	if (run->fd < 0)
-		SKIP_EVENT(run, "no " MN_DEVICE ": %s", strerror(-run->fd));
+		return skip(run, "no " MN_DEVICE ": %s", strerror(-run->fd));
 	ret = mn_attach(run->fd, style, 0, 0);
 	if (ret == -EOPNOTSUPP) {
 		close(run->fd);
-		SKIP_EVENT(run, "no style %s", mn_style_name(style));
+		return skip(run, "no style %s", mn_style_name(style));
 	}
 	if (ret) {
 		close(run->fd);

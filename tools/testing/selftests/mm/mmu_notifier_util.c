@@ -196,7 +196,7 @@ void mn_fill(void *addr, size_t pages, unsigned int generation)
 	char *page = addr;
 
 	for (; pages--; page += mn_page_size())
-		*(volatile uint64_t *)page = mn_value(page, generation);
+		mn_cpu_write(page, mn_value(page, generation));
 }
 
 unsigned int mn_stale(int fd, const void *addr, size_t pages)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../kselftest.h"
 #include "../../../../lib/test_mmu_notifier_uapi.h"
 
 #define MN_DEVICE	"/dev/test_mmu_notifier"
@@ -70,7 +71,12 @@ uint64_t mn_value(const void *addr, unsigned int generation);
 
 static inline uint64_t mn_cpu(const void *addr)
 {
-	return *(const volatile uint64_t *)addr;
+	return __atomic_load_n((const uint64_t *)addr, __ATOMIC_RELAXED);
+}
+
+static inline void mn_cpu_write(void *addr, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)addr, value, __ATOMIC_RELAXED);
 }
 
 /* Writes each page of @pages with the CPU. */
@@ -102,8 +108,7 @@ void mn_sleep_ms(unsigned int ms);
 /* Whether this kernel's core is the one whose registration drains. */
 bool mn_core_drains(void);
 
-int mn_write_file(const char *path, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+int __printf(2, 3) mn_write_file(const char *path, const char *format, ...);
 int mn_read_long(const char *path, long *value);
 /* The page frame behind an address, 0 if there is none. */
 uint64_t mn_pfn(const void *addr);
