@@ -248,8 +248,6 @@ static int mn_try_map_pte(struct mm_struct *mm, pmd_t *pmdp, pmd_t pmd,
 	ptep = pte_offset_map_nolock(mm, pmdp, address, &ptl);
 	if (!ptep)
 		return -EAGAIN;
-	/* For sparse: what pte_unmap() releases. */
-	__acquire(RCU);
 	if (spin_trylock(ptl)) {
 		pte_t pte = ptep_get(ptep);
 		struct mmu_notifier_mapping mapping = {
