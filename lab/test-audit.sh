@@ -1,0 +1,96 @@
+#!/bin/bash
+# Usage: test-audit.sh TREE
+#
+# Does audit.py notice? TREE is a kernel with the series applied and is not
+# changed: the files that the table names are copied, and one thing at a time
+# is made wrong in the copy.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+. "$here/lib.sh"
+
+[ $# = 1 ] || die "usage: test-audit.sh TREE"
+tree=$(readlink -f "$1")
+table=Documentation/mm/mmu_notifier_sites.rst
+mkdir -p "$out"
+work=$(mktemp -d "$out/test-audit.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# fresh: the copy as it should be
+fresh() {
+	rm -rf "$work/tree"
+	mkdir "$work/tree"
+	(cd "$tree" && sed -n 's/^\.\. csv-table:: //p' "$table" |
+		xargs cp --parents -t "$work/tree" "$table")
+	cd "$work/tree"
+}
+
+# expect STATUS REGEX NAME: audit.py on the copy exits so and says so
+expect() {
+	local status=0
+	"$here/audit.py" "$work/tree" >"$work/said" 2>&1 || status=$?
+	if [ "$status" = "$1" ] && grep -Eq "$2" "$work/said"; then
+		echo "ok - $3"
+	else
+		echo "not ok - $3: exit status $status, not $1, or no /$2/ in:"
+		sed 's/^/#   /' "$work/said"
+		failed=1
+	fi
+}
+
+# change SED FILE: and fail if that changes nothing
+change() {
+	sed -i.orig -e "$1" "$2"
+	if cmp -s "$2" "$2.orig"; then die "test-audit.sh: nothing in $2 fits $1"; fi
+	rm "$2.orig"
+}
+
+fresh
+expect 0 'all known' "the series as it is"
+
+change '/"wp_page_copy".*"hooked/d' "$table"
+expect 1 'mm/memory.c: wp_page_copy.*not in the table' "a hook's row deleted"
+
+fresh
+change '/"unuse_pte".*"no hook"/d' "$table"
+expect 1 'mm/swapfile.c: unuse_pte.*not in the table' "a row without a hook deleted"
+
+fresh
+printf '\nvoid new_site(struct mm_struct *mm, pte_t *ptep)\n{\n\tptep_get_and_clear(mm, 0, ptep);\n}\n' >>mm/mincore.c
+expect 1 'mm/mincore.c: new_site.*ptep_get_and_clear.*not in the table' "a site added in a file that had none"
+
+fresh
+change 's/^\tptep_clear_flush(vma, addr, ptep);$/&&/' mm/ksm.c
+expect 1 'mm/ksm.c: replace_page.*2 in the source, 1 in the table' "a second use in a function"
+
+fresh
+change '$a\
+#define new_macro(mm, ptep)	\\\
+	wrprotect_some_ptes(mm, ptep)' mm/ksm.c
+expect 1 'mm/ksm.c: new_macro.*wrprotect_some_ptes.*not in the table' "a primitive never seen before, in a macro"
+
+fresh
+change 's/^static int replace_page(/static int put_page_in_place(/' mm/ksm.c
+expect 1 'replace_page.*gone from the source' "a site that is gone"
+
+fresh
+change '/wp_pte/,/^}/ { /mmu_notifier_invalidate_page/d }' mm/mapping_dirty_helpers.c
+expect 1 'wp_pte.*calls the hook 0 times, the table says 1' "a hook deleted from the source"
+
+fresh
+change '/^copy_pte_range/,/^}/ { /mmu_notifier_invalidate_page/d }' mm/memory.c
+expect 1 '__copy_present_ptes.*copy_pte_range, which calls no hook' "a hook deleted from a caller"
+
+fresh
+change 's/^\tptep_clear_flush(vma, addr, ptep);$/&\n\tmmu_notifier_invalidate_page(mm, addr, 1);/' mm/ksm.c
+expect 1 'replace_page.*calls the hook 2 times, the table says 1' "a hook that the table does not have"
+
+fresh
+change 's/"absent: a swap entry"/"because"/' "$table"
+expect 1 'a reason starts with its kind' "a row without a reason"
+
+fresh
+change 's|^\t\*orig_pte = entry;$|& /* ptep_clear_flush(vma, 0, ptep); */|' mm/ksm.c
+expect 0 'all known' "a comment is no site"
+
+exit "$failed"
