@@ -288,19 +288,21 @@ static unsigned int tmn_delay_us(struct tmn_mirror *mirror,
 	if (!mmu_notifier_range_blockable(range))
 		return 0;
 
-	guard(spinlock)(&mirror->misbehave_lock);
+	spin_lock(&mirror->misbehave_lock);
 	us = end ? misbehave->end_delay_us : misbehave->start_delay_us;
-	if (!us || !(misbehave->events & BIT(range->event)))
-		return 0;
+	if (!(misbehave->events & BIT(range->event)))
+		us = 0;
 	if (misbehave->length &&
 	    (range->end <= misbehave->start ||
 	     range->start >= misbehave->start + misbehave->length))
-		return 0;
-	if (misbehave->limit) {
-		if (!mirror->misbehave_left)
-			return 0;
-		mirror->misbehave_left--;
+		us = 0;
+	if (us && misbehave->limit) {
+		if (mirror->misbehave_left)
+			mirror->misbehave_left--;
+		else
+			us = 0;
 	}
+	spin_unlock(&mirror->misbehave_lock);
 	return us;
 }
 
@@ -321,12 +323,16 @@ static void tmn_delay(struct tmn_mirror *mirror,
 static bool tmn_fails(struct tmn_mirror *mirror,
 		      const struct mmu_notifier_range *range)
 {
+	bool fails;
+
 	if (mmu_notifier_range_blockable(range))
 		return false;
 
-	guard(spinlock)(&mirror->misbehave_lock);
-	return (mirror->misbehave.flags & TMN_MISBEHAVE_FAIL_NONBLOCK) &&
-	       (mirror->misbehave.events & BIT(range->event));
+	spin_lock(&mirror->misbehave_lock);
+	fails = (mirror->misbehave.flags & TMN_MISBEHAVE_FAIL_NONBLOCK) &&
+		(mirror->misbehave.events & BIT(range->event));
+	spin_unlock(&mirror->misbehave_lock);
+	return fails;
 }
 
 /* Sections, for the styles that have start and end.  Under the style's lock. */
