@@ -7,8 +7,9 @@
  * Documentation/mm/mmu_notifier.rst says which style of subscription fits which
  * device, and why registration is safe the moment it returns.
  */
-#ifndef _LINUX_MMU_NOTIFIER_H
-#define _LINUX_MMU_NOTIFIER_H
+/* Not the guard of mmu_notifier_stock.h, which is a renamed file. */
+#ifndef _LINUX_MMU_NOTIFIER_CORE_H
+#define _LINUX_MMU_NOTIFIER_CORE_H
 
 #ifdef CONFIG_MMU_NOTIFIER_STOCK
 
@@ -778,4 +779,4 @@ static inline void mmu_notifier_synchronize(void)
 
 #endif /* CONFIG_MMU_NOTIFIER_STOCK */
 
-#endif /* _LINUX_MMU_NOTIFIER_H */
+#endif /* _LINUX_MMU_NOTIFIER_CORE_H */
