@@ -66,7 +66,7 @@ get_base() {
 	[ -d "$linux/.git" ] || need_space "$out" 4500
 	# A git tree that it borrowed objects from may be gone.
 	if ! "${g[@]}" rev-parse -q --verify 'refs/lab/series^{tree}' >/dev/null 2>&1; then
-		rm -rf "$linux"
+		rm -rf "$linux" "$out/bisect"
 		git init -q -b lab "$linux"
 	fi
 

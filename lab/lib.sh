@@ -3,7 +3,7 @@
 
 # shellcheck disable=SC2034 # for those who source this
 top=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
-out=${OUT:-$top/out}
+out=$(realpath -m "${OUT:-$top/out}")
 jobs=${JOBS:-$(nproc)}
 # What was said to this Makefile is not meant for the kernel's.
 unset MAKEFLAGS MFLAGS MAKELEVEL
