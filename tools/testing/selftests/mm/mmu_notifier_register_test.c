@@ -121,6 +121,8 @@ struct step {
 	const char *name;
 	/* What the core calls the step, NULL where it cannot go without. */
 	const char *mutant;
+	/* The style that was there before, XPMEM if none. */
+	unsigned int first;
 	/* Whether @addr is shared memory. */
 	bool file;
 	/* Whether the section runs in a process that does not share the mm. */
@@ -216,6 +218,19 @@ static const struct step step_epoch = {
 	.act = punch_hole,
 };
 
+/*
+ * A registration that fails has to wait until nobody is in the middle of
+ * calling callbacks, so it would wait for those of the other styles; the
+ * callbacks of intervals are not counted in.
+ */
+static const struct step step_i_mmap_interval = {
+	.name = "i_mmap",
+	.first = TMN_STYLE_INTERVAL,
+	.file = true,
+	.bystander = true,
+	.act = punch_hole,
+};
+
 struct actor {
 	const struct step *step;
 	struct scene *scene;
@@ -287,7 +302,8 @@ static bool set_scene(const struct step *step, struct scene *scene, pid_t *pid)
 	}
 
 	scene->first = mn_open();
-	if (scene->first < 0 || mn_attach(scene->first, TMN_STYLE_XPMEM, 0, 0))
+	if (scene->first < 0 ||
+	    mn_attach(scene->first, step->first ?: TMN_STYLE_XPMEM, 0, 0))
 		return false;
 	mn_fill(scene->addr, 1, 1);
 	return !step->prepare || step->prepare(scene);
@@ -528,7 +544,8 @@ TEST_F_TIMEOUT(registering, takes_too_long, 60)
 	if (!mn_core_drains())
 		SKIP(return, "registration has no limit in time");
 	ASSERT_EQ(0, mn_write_file(TIMEOUT, "200"));
-	outcome = run_step(&step_i_mmap, self->fd, TMN_STYLE_KVM, 2000);
+	outcome = run_step(&step_i_mmap_interval, self->fd, TMN_STYLE_KVM,
+			   2000);
 	ASSERT_EQ(NULL, outcome.error) {
 		TH_LOG("%s", outcome.error);
 	}
@@ -554,28 +571,27 @@ TEST_F_TIMEOUT(registering, killed, 60)
 	pid_t bystander, pid;
 	struct tmn_stats stats;
 	uint64_t start;
-	int status;
+	int status, go[2];
 	char *page;
 
 	if (!mn_core_drains())
 		SKIP(return, "registration waits for mmap_lock, and is killed there");
-	ASSERT_TRUE(set_scene(&step_i_mmap, &scene, &bystander));
+	ASSERT_EQ(0, pipe(go));
+	/* It does not map the file: exit would wait for the lock as well. */
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		char c;
 
-		/* The end of the file: the scene is set. */
-		close(scene.go[1]);
-		while (mn_stats(scene.first, &stats) || !stats.sleeping)
-			mn_sleep_ms(1);
-		_exit(mn_attach(self->fd, TMN_STYLE_KVM, 0, getppid()) ?
-		      2 : read(scene.go[0], &c, 1) != 0);
+		_exit(read(go[0], &c, 1) != 1 ||
+		      mn_attach(self->fd, TMN_STYLE_KVM, 0, getppid()));
 	}
+	ASSERT_TRUE(set_scene(&step_i_mmap_interval, &scene, &bystander));
 	ASSERT_EQ(0, mn_stall(scene.first, scene.addr, mn_page_size(),
 			      5000000));
 	ASSERT_EQ(1, write(scene.go[1], "", 1));
 	ASSERT_EQ(0, mn_wait_stalled(scene.first));
+	ASSERT_EQ(1, write(go[1], "", 1));
 	mn_sleep_ms(300);
 	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
 
