@@ -50,6 +50,13 @@ static bool have_device(void)
 	return !access(MN_DEVICE, R_OK | W_OK);
 }
 
+/* How long registering may take, where it has a limit: the kernel's default. */
+static void set_limit(void)
+{
+	if (mn_core_drains())
+		mn_write_file(TIMEOUT, "5000");
+}
+
 /* Adds mappings that do not merge, and have an anon_vma each. */
 static bool add_vmas(unsigned int nr)
 {
@@ -410,6 +417,7 @@ FIXTURE_SETUP(draining)
 {
 	if (!have_device())
 		SKIP(return, "no " MN_DEVICE);
+	set_limit();
 	self->fd = mn_open();
 	ASSERT_LE(0, self->fd);
 }
@@ -491,6 +499,7 @@ FIXTURE_SETUP(mutant)
 		SKIP(return, "no " MN_DEVICE);
 	if (access(MUTANT, W_OK))
 		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
+	set_limit();
 }
 
 FIXTURE_TEARDOWN(mutant)
@@ -526,6 +535,7 @@ FIXTURE_SETUP(registering)
 	ASSERT_LE(0, self->fd);
 	self->timeout = -1;
 	mn_read_long(TIMEOUT, &self->timeout);
+	set_limit();
 }
 
 FIXTURE_TEARDOWN(registering)
@@ -936,6 +946,7 @@ FIXTURE_SETUP(storm)
 
 	if (!have_device())
 		SKIP(return, "no " MN_DEVICE);
+	set_limit();
 	self->fd = mn_open();
 	ASSERT_LE(0, self->fd);
 	weather->storm = mmap(NULL, sizeof(*weather->storm),
