@@ -130,6 +130,7 @@ base_version() { "${g[@]}" log -1 --format=%s "$1" | sed 's/^Linux //'; }
 
 mkdir -p "$out/log"
 "$here/tools.sh" git python
+lock "$out/log/lock-linux"
 # Whoever has no git identity can still build and test.
 GIT_AUTHOR_NAME=lab GIT_AUTHOR_EMAIL=lab@localhost "$here/series.sh" "$out/lab-series" 2>"$out/log/series" ||
 	die "$(sed 's/^error: //' "$out/log/series")"

@@ -11,6 +11,8 @@ here=$(dirname "$(readlink -f "$0")")
 src=$out/linux name=$1 build=$out/build/$1
 shift
 "$here/tools.sh" build
+lock "$out/log/lock-linux" -s
+lock "$out/log/lock-$name"
 [ -f "$build/vmlinux" ] || need_space "$out" 1500
 step "$name: configuration" "$out/log/config-$name" "$here/config.sh" "$src" "$build" "$@"
 step "$name: kernel and modules" "$out/log/build-$name" \

@@ -92,3 +92,14 @@ check_git_tree() {
 $dirty
   commit them, or put them aside: git stash --include-untracked"
 }
+
+# lock FILE [-s]: until this script ends; two makes at once must not mix
+lock() {
+	local fd
+	mkdir -p "$(dirname "$1")"
+	exec {fd}>"$1"
+	if ! flock -n "${@:2}" "$fd"; then
+		note "  waiting for another make in ${out#"$top/"} to end"
+		flock "${@:2}" "$fd"
+	fi
+}
