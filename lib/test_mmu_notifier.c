@@ -23,7 +23,10 @@
  *
  *  - INTERVAL: an interval notifier over one range.
  *
- *  - GRU: invalidate_page under the page table lock; not there yet.
+ *  - GRU: invalidate_page, and faults through mmu_notifier_fault().  Both run
+ *    under the page table lock, which is all that orders them: no sequence, no
+ *    retries, no reference on any page.  Not with CONFIG_MMU_NOTIFIER_STOCK,
+ *    which has neither.
  *
  * Locks: file->rwsem (attached or not), then mmap_lock, then the locks that
  * callbacks run under, then the style's own lock.
@@ -242,11 +245,11 @@ static bool tmn_maps(struct tmn_mirror *mirror, unsigned long start,
 }
 
 /*
- * Installs a translation for a page that the caller has a reference on, and
- * consumes the reference if that worked.  Under the style's lock.
+ * Installs a translation and returns the one that it replaces, if any, by
+ * @oldp.  Under the style's lock.
  */
-static int tmn_install(struct tmn_mirror *mirror, unsigned long address,
-		       struct page *page, bool write)
+static int tmn_install_pfn(struct tmn_mirror *mirror, unsigned long address,
+			   unsigned long pfn, bool write, void **oldp)
 {
 	unsigned long index = address >> PAGE_SHIFT;
 	void *old;
@@ -259,19 +262,34 @@ static int tmn_install(struct tmn_mirror *mirror, unsigned long address,
 		return -ENOSPC;
 
 	/* The slot was reserved, but may have been invalidated since. */
-	old = xa_store(&mirror->table, index,
-		       tmn_entry(page_to_pfn(page), write),
+	old = xa_store(&mirror->table, index, tmn_entry(pfn, write),
 		       GFP_NOWAIT | __GFP_NOWARN);
 	if (xa_is_err(old))
 		return -EAGAIN;
 	if (!old)
 		mirror->nr++;
+	atomic64_inc(&mirror->count.faults);
+	*oldp = old;
+	return 0;
+}
 
+/*
+ * Installs a translation for a page that the caller has a reference on, and
+ * consumes the reference if that worked.  Under the style's lock.
+ */
+static int tmn_install(struct tmn_mirror *mirror, unsigned long address,
+		       struct page *page, bool write)
+{
+	void *old;
+	int ret;
+
+	ret = tmn_install_pfn(mirror, address, page_to_pfn(page), write, &old);
+	if (ret)
+		return ret;
 	if (!mirror->style->holds_pages)
 		put_page(page);
 	else if (old)
 		put_page(tmn_entry_page(old));
-	atomic64_inc(&mirror->count.faults);
 	return 0;
 }
 
@@ -695,6 +713,66 @@ static int tmn_interval_fault(struct tmn_mirror *mirror, unsigned long address,
 	return ret;
 }
 
+#ifndef CONFIG_MMU_NOTIFIER_STOCK
+/* The callback and the fault path of TMN_STYLE_GRU. */
+
+static void tmn_invalidate_page(struct mmu_notifier *notifier,
+				struct mm_struct *mm, unsigned long address,
+				unsigned long size)
+{
+	struct tmn_mirror *mirror = tmn_mirror_of(notifier);
+
+	tmn_invalidate(mirror, address, address + size);
+	atomic64_inc(&mirror->count.invalidate_pages);
+}
+
+struct tmn_gru_fault {
+	struct tmn_mirror *mirror;
+	unsigned long address;
+};
+
+/* Under the page table lock.  One page of the mapping is enough for us. */
+static int tmn_gru_map(const struct mmu_notifier_mapping *mapping, void *arg)
+{
+	struct tmn_gru_fault *fault = arg;
+	struct tmn_mirror *mirror = fault->mirror;
+	unsigned long pfn = mapping->pfn +
+		((fault->address - mapping->address) >> PAGE_SHIFT);
+	void *old;
+	int ret;
+
+	if (!pfn_valid(pfn))
+		return -EFAULT;
+
+	spin_lock(&mirror->spin);
+	ret = tmn_install_pfn(mirror, fault->address, pfn, mapping->writable,
+			      &old);
+	spin_unlock(&mirror->spin);
+	return ret;
+}
+
+static int tmn_gru_fault(struct tmn_mirror *mirror, unsigned long address,
+			 bool write)
+{
+	struct tmn_gru_fault fault = {
+		.mirror = mirror,
+		.address = address,
+	};
+	int ret;
+
+	/* As a GRU does: drop it in if that is quick, and else take time. */
+	if (!mmget_not_zero(mirror->mm))
+		return -ESRCH;
+	ret = mmu_notifier_fault_atomic(mirror->mm, address, write,
+					tmn_gru_map, &fault);
+	if (ret == -EAGAIN)
+		ret = mmu_notifier_fault(mirror->mm, address, write,
+					 tmn_gru_map, &fault);
+	mmput(mirror->mm);
+	return ret;
+}
+#endif
+
 /* Styles */
 
 static void tmn_spin_lock(struct tmn_mirror *mirror)
@@ -734,6 +812,13 @@ static struct mmu_notifier *tmn_kvm_alloc(struct mm_struct *mm)
 	return tmn_alloc_notifier(TMN_STYLE_KVM);
 }
 
+#ifndef CONFIG_MMU_NOTIFIER_STOCK
+static struct mmu_notifier *tmn_gru_alloc(struct mm_struct *mm)
+{
+	return tmn_alloc_notifier(TMN_STYLE_GRU);
+}
+#endif
+
 static struct mmu_notifier *tmn_xpmem_alloc(struct mm_struct *mm)
 {
 	return tmn_alloc_notifier(TMN_STYLE_XPMEM);
@@ -743,6 +828,26 @@ static void tmn_free_notifier(struct mmu_notifier *notifier)
 {
 	tmn_free(tmn_mirror_of(notifier));
 }
+
+#ifndef CONFIG_MMU_NOTIFIER_STOCK
+static const struct mmu_notifier_ops tmn_gru_ops = {
+	.release		= tmn_release,
+	.clear_flush_young	= tmn_clear_young,
+	.clear_young		= tmn_clear_young,
+	.test_young		= tmn_test_young,
+	.invalidate_page	= tmn_invalidate_page,
+};
+
+static const struct mmu_notifier_ops tmn_gru_get_ops = {
+	.release		= tmn_release,
+	.clear_flush_young	= tmn_clear_young,
+	.clear_young		= tmn_clear_young,
+	.test_young		= tmn_test_young,
+	.invalidate_page	= tmn_invalidate_page,
+	.alloc_notifier		= tmn_gru_alloc,
+	.free_notifier		= tmn_free_notifier,
+};
+#endif
 
 static const struct mmu_notifier_ops tmn_kvm_ops = {
 	.release		= tmn_release,
@@ -780,6 +885,15 @@ static const struct mmu_notifier_ops tmn_xpmem_get_ops = {
 
 /* A style without a fault path is known, but not supported. */
 static const struct tmn_style tmn_styles[TMN_STYLES] = {
+#ifndef CONFIG_MMU_NOTIFIER_STOCK
+	[TMN_STYLE_GRU] = {
+		.ops		= &tmn_gru_ops,
+		.get_ops	= &tmn_gru_get_ops,
+		.lock		= tmn_spin_lock,
+		.unlock		= tmn_spin_unlock,
+		.fault		= tmn_gru_fault,
+	},
+#endif
 	[TMN_STYLE_KVM] = {
 		.ops		= &tmn_kvm_ops,
 		.get_ops	= &tmn_kvm_get_ops,
@@ -969,6 +1083,9 @@ static int tmn_check_attach(const struct tmn_attach *args)
 		return ret;
 	if (args->flags & ~(TMN_ATTACH_GET | TMN_ATTACH_LOCKED) ||
 	    args->reserved || args->pid < 0)
+		return -EINVAL;
+	/* The hooks cannot be switched on with mmap_lock held. */
+	if (args->style == TMN_STYLE_GRU && args->flags & TMN_ATTACH_LOCKED)
 		return -EINVAL;
 
 	if (!tmn_styles[args->style].interval)

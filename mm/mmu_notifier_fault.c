@@ -306,8 +306,9 @@ static int mn_try_map(struct mm_struct *mm, unsigned long address, bool write,
  * @arg: handed to @map
  *
  * For drivers that drop in translations from an interrupt. It waits for
- * nothing: neither for a fault nor for the PTL, which the interrupted code may
- * hold. Only ordinary pages, of base or PMD size; no VMA is looked at.
+ * nothing: neither for a fault nor for mmap_lock or the PTL, which the
+ * interrupted code may hold. Only ordinary pages, of base or PMD size, not of
+ * hugetlb.
  *
  * Context: any but NMI; atomic. Never succeeds on PREEMPT_RT, where the PTL
  * cannot be taken in an interrupt.
@@ -317,16 +318,27 @@ static int mn_try_map(struct mm_struct *mm, unsigned long address, bool write,
 int mmu_notifier_fault_atomic(struct mm_struct *mm, unsigned long address,
 			      bool write, mmu_notifier_map_fn map, void *arg)
 {
+	struct vm_area_struct *vma;
 	unsigned long flags;
 	int ret;
 
-	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+	/*
+	 * With mmap_lock no mremap() moves the page table to other addresses
+	 * under the lock above it. hugetlb may unshare a table likewise.
+	 */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !mmap_read_trylock(mm))
 		return -EAGAIN;
+	vma = vma_lookup(mm, address);
+	if (!vma || !mn_vma_allows(vma, write) || is_vm_hugetlb_page(vma)) {
+		mmap_read_unlock(mm);
+		return -EAGAIN;
+	}
 
 	/* Tables are freed after an IPI to all CPUs, or after RCU: as GUP-fast. */
 	local_irq_save(flags);
 	ret = mn_try_map(mm, address, write, map, arg);
 	local_irq_restore(flags);
+	mmap_read_unlock(mm);
 	return ret;
 }
 #else

@@ -127,7 +127,7 @@ struct mmu_notifier_ops {
 	 * for the range; it may establish the new state only through
 	 * mmu_notifier_fault(), which waits for the same lock.
 	 *
-	 * The CPU's entry already holds its new value (none, a swap or
+	 * The CPU's entry is none, or already holds its new value (a swap or
 	 * migration entry, another page, or the same page with fewer rights).
 	 * The CPU's own TLB may not have been flushed yet. The page that was
 	 * mapped is not freed before the lock is dropped.
@@ -135,7 +135,9 @@ struct mmu_notifier_ops {
 	 * Context: under the page table lock (PTL) of the one page table that
 	 * held the entry, perhaps in lazy MMU mode. Atomic: must not sleep,
 	 * must not take a PTL, the mmap_lock or an rmap lock, nor look at
-	 * other page tables.
+	 * other page tables. One exception: where mremap() unshares a hugetlb
+	 * page table, mmap_lock, the hugetlb VMA lock and i_mmap_rwsem are
+	 * held for write instead.
 	 *
 	 * A subscription with @invalidate_page and none of the range callbacks
 	 * is registered without any wait. With both, one change of the CPU's

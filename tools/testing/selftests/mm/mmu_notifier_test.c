@@ -31,6 +31,11 @@ FIXTURE_VARIANT(event)
 	unsigned int style;
 };
 
+FIXTURE_VARIANT_ADD(event, gru)
+{
+	.style = TMN_STYLE_GRU,
+};
+
 FIXTURE_VARIANT_ADD(event, kvm)
 {
 	.style = TMN_STYLE_KVM,
@@ -109,6 +114,8 @@ TEST_F(mmu, wrong_attach)
 		{ { .style = TMN_STYLES }, -EINVAL },
 		{ { .style = ~0U }, -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .flags = 1 << 2 }, -EINVAL },
+		{ { .style = TMN_STYLE_GRU, .flags = TMN_ATTACH_LOCKED },
+		  -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .flags = 1U << 31 }, -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .reserved = 1 }, -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .start = 4096 }, -EINVAL },
