@@ -446,9 +446,17 @@ int mn_make_memcg(char *path, size_t length)
 	return mkdir(path, 0700) ? -errno : 0;
 }
 
-/* The program that the tests of exec run is this one; it has nothing to do. */
+/*
+ * The program that the tests of exec run is this one.  It does nothing until its
+ * standard input ends, so that whoever ran it knows that it lives.
+ */
 static void __attribute__((constructor)) run_nothing(void)
 {
-	if (getenv("MMU_NOTIFIER_NOTHING"))
-		_exit(0);
+	char c;
+
+	if (!getenv("MMU_NOTIFIER_NOTHING"))
+		return;
+	while (read(0, &c, 1) > 0)
+		;
+	_exit(0);
 }
