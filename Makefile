@@ -5,10 +5,10 @@
 # OUT=<folder for all that is built>                    default: out
 # JOBS=<parallel jobs>, V=1: show everything
 
-export LINUX OUT JOBS V
+export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test series am build shell kunit check bisect clean
+.PHONY: help run test series am build shell kunit stress stress-ng check bisect clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ help:
 ## make build    build the guest kernels: out/build/test and out/build/stock
 ## make shell    an interactive shell in the guest
 ## make kunit    the KUnit suites alone, on UML
+## make stress SEED=1 MINUTES=10
+##               random operations from that seed on
+## make stress-ng MINUTES=10
+##               Debian's stress-ng, watched by secondary MMUs
 ## make check    checkpatch, sparse, kernel-doc, W=1 and shellcheck
 ## make bisect   every patch of the series builds and boots
 ## make clean    remove what was built; out/linux (the source) stays
@@ -57,6 +61,11 @@ shell:
 kunit:
 	@lab/base.sh
 	@lab/kunit.sh
+
+stress stress-ng:
+	@lab/base.sh
+	@lab/build.sh test base test
+	@lab/stress.sh $(@:stress=generator)
 
 check:
 	@lab/base.sh

@@ -27,6 +27,7 @@ wanted() {
 	boot	busybox-static		/usr/share/doc/busybox-static
 	boot	cpio			cpio
 	python	python3			python3
+	stress	stress-ng		stress-ng
 	check	perl			perl
 	check	python3			python3
 	check	sparse			sparse

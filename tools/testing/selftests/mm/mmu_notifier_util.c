@@ -384,6 +384,11 @@ bool mn_soft_dirty(const void *addr)
 	return pagemap_entry(addr) >> 55 & 1;
 }
 
+bool mn_uffd_wp(const void *addr)
+{
+	return pagemap_entry(addr) >> 57 & 1;
+}
+
 bool mn_swap_device(char *path, size_t length)
 {
 	FILE *file = fopen("/proc/swaps", "r");

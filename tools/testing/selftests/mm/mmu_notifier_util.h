@@ -114,6 +114,7 @@ int mn_read_long(const char *path, long *value);
 uint64_t mn_pfn(const void *addr);
 bool mn_swapped(const void *addr);
 bool mn_soft_dirty(const void *addr);
+bool mn_uffd_wp(const void *addr);
 /* The first swap device or file in use, false if there is none. */
 bool mn_swap_device(char *path, size_t length);
 /* Moves pages to another node: how many are there now, or a negative errno. */
