@@ -8,7 +8,7 @@
 export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test series am build shell kunit stress stress-ng check bisect clean
+.PHONY: help run test series am build shell kunit stress stress-ng model check bisect clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -25,6 +25,7 @@ help:
 ##               random operations from that seed on
 ## make stress-ng MINUTES=10
 ##               Debian's stress-ng, watched by secondary MMUs
+## make model    the model of registration, whole and with each step removed
 ## make check    checkpatch, sparse, kernel-doc, W=1 and shellcheck
 ## make bisect   every patch of the series builds and boots
 ## make clean    remove what was built; out/linux (the source) stays
@@ -66,6 +67,9 @@ stress stress-ng:
 	@lab/base.sh
 	@lab/build.sh test base test
 	@lab/stress.sh $(@:stress=generator)
+
+model:
+	@lab/model.sh
 
 check:
 	@lab/base.sh

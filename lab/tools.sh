@@ -28,6 +28,9 @@ wanted() {
 	boot	cpio			cpio
 	python	python3			python3
 	stress	stress-ng		stress-ng
+	model	spin			spin
+	model	gcc			gcc
+	model	libc6-dev		/usr/include/stdio.h
 	check	perl			perl
 	check	python3			python3
 	check	sparse			sparse

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * mm/mmu_notifier.c and mm/mmu_notifier_drain.c for list subscriptions, step by
+ * step. One line that can be interrupted is one access to memory that somebody
+ * else uses without a lock; what a lock protects is done at once.
+ *
+ * The model's names are the kernel's. cpu is the process's own number.
+ */
+
+/* --- The state of the mm ------------------------------------------------ */
+
+/* What subs->lock or mmap_lock protects, as its holder sees it. */
+bit  allocated;		/* mm->notifier_subscriptions is not NULL */
+byte listed;		/* the subscriptions on subs->list */
+byte published;		/* subs->epoch */
+
+byte birth[2];		/* mmu_notifier.birth */
+byte mm_users;
+bit  hidden_user;	/* the last increment is not seen yet */
+byte root_of_0;		/* VMA 0's anon_vma->root: a lock, or 0 */
+
+/* The memory of the process: one page in each of two VMAs. */
+bit  present[2] = 1;	/* the CPU's PTE */
+bit  freed[2];		/* the page has gone to somebody else */
+
+/* --- Two drivers, of KVM's style ----------------------------------------
+ *
+ * A driver counts the sections that it was told of, and establishes a
+ * translation only if there is none and none ended since it began to look.
+ */
+byte count[2];		/* invalidations under way */
+bit  ended[2];		/* one ended: KVM's sequence count has changed */
+byte translated[2];	/* the pages it has translations of */
+bit  released[2];	/* it was told to drop all and make no new ones */
+bit  gone[2];		/* no callback may run */
+
+inline ops_invalidate_range_start(s, page)
+{
+	assert(!gone[s]);
+	if
+	:: true ->
+		count[s]++;
+		translated[s] = translated[s] & ~BIT(page)
+	:: NONBLOCK -> ret = 1	/* -EAGAIN: it would have to sleep */
+	fi
+}
+
+inline ops_invalidate_range_end(s)
+{
+	assert(!gone[s]);
+	assert(count[s] > 0);
+	count[s]--;
+	ended[s] = 1
+}
+
+/* Its contract: when it returns, whoever called it, the pages may be freed. */
+inline ops_release(s)
+{
+	released[s] = 1;
+	atomic { assert(!gone[s]); translated[s] = 0 }
+}
+
+/* A fault of the secondary MMU. */
+inline driver_fault(s, page)
+{
+	ended[s] = 0;
+	if
+	:: present[page] ->
+		/* under the driver's lock, which its callbacks take too */
+		atomic {
+			if
+			:: !count[s] && !ended[s] && !released[s] ->
+				assert(!freed[page]);
+				translated[s] = translated[s] | BIT(page)
+			:: else
+			fi
+		}
+	:: else
+	fi
+}
+
+/* --- Sections ----------------------------------------------------------- */
+
+typedef mmu_notifier_range {
+	byte epoch;
+	bit announced	/* MMU_NOTIFIER_RANGE_ANNOUNCED */
+};
+
+/* Walks go from the head, where the youngest is. */
+#ifdef LIST_ADD_TAIL
+#define OLDER(a, b)	(birth[a] > birth[b])
+#else
+#define OLDER(a, b)	(birth[a] < birth[b])
+#endif
+#define FIRST(set)	((set) == 3 -> (OLDER(0, 1) -> 1 : 0) : (set) - 1)
+
+inline next_subscription()
+{
+	sub = FIRST(list);
+	list = list & ~BIT(sub)
+}
+
+#ifdef NO_EPOCH_AT_START
+#define KNOWS_AT_START(range)	true
+#else
+#define KNOWS_AT_START(range)	(birth[sub] <= range.epoch)
+#endif
+#ifdef NO_EPOCH_AT_END
+#define KNOWS_AT_END(range)	true
+#else
+#define KNOWS_AT_END(range)	(birth[sub] <= range.epoch)
+#endif
+
+/*
+ * The walks are under SRCU. hlist_empty(), which is looked at before, is one
+ * step with the beginning of the walk: to walk an empty list is the same.
+ */
+inline mn_list_end(range, birth_of_refuser)
+{
+	after = birth_of_refuser;
+	do
+	:: atomic { list ->
+		next_subscription();
+		if
+		:: birth[sub] <= after -> list = 0
+		:: birth[sub] > after && KNOWS_AT_END(range) ->
+			ops_invalidate_range_end(sub)
+		:: else
+		fi
+	   }
+	:: !list -> break
+	od
+}
+
+/* A start was refused: those that had started are the younger ones. */
+inline mn_undo_start(range)
+{
+#ifdef END_ALL_ON_REFUSAL
+	atomic { list = mem[LIST]; mn_list_end(range, 0) }
+#else
+#ifndef NO_END_ON_REFUSAL
+	atomic { list = mem[LIST]; mn_list_end(range, birth[sub]) }
+#endif
+#endif
+	skip
+}
+
+inline mn_list_start(range, page)
+{
+	do
+	:: atomic { list ->
+		next_subscription();
+		if
+		:: KNOWS_AT_START(range) ->
+			ops_invalidate_range_start(sub, page);
+			if
+			:: ret -> mn_undo_start(range); list = 0
+			:: else
+			fi
+		:: else
+		fi
+	   }
+	:: !list -> break
+	od;
+	srcu_read_unlock()
+}
+
+/*
+ * mm_has_notifiers() and the epoch are one step too: the pointer, once there,
+ * stays.
+ */
+inline mmu_notifier_invalidate_range_start(range, page)
+{
+	ret = 0;
+#ifdef NO_EPOCH_ACQUIRE
+	/* Then a later load may be done earlier: that of hlist_empty(). */
+	early = mem[LIST];
+#endif
+	if
+	:: atomic { mem[SUBS] ->
+		range.epoch = mem[EPOCH];
+		range.announced = 1
+	   };
+	   if
+#ifdef NO_EPOCH_ACQUIRE
+	   :: !early
+	   :: atomic { early ->
+#else
+	   :: atomic { mem[LIST] ->
+#endif
+		srcu_read_lock();
+		list = mem[LIST]
+	      };
+	      mn_list_start(range, page);
+	      range.announced = !ret
+	   :: else
+	   fi
+	:: !mem[SUBS] -> range.announced = 0
+	fi
+}
+
+inline mmu_notifier_invalidate_range_end(range)
+{
+	if
+	:: atomic { range.announced && mem[LIST] ->
+		srcu_read_lock();
+		list = mem[LIST]
+	   };
+	   mn_list_end(range, 0);
+	   srcu_read_unlock()
+	:: !range.announced || !mem[LIST]
+	fi
+}
+
+/* The change: the PTE is cleared under the PTL, then the page is freed. */
+inline zap(page)
+{
+	atomic {
+		if
+		:: present[page] -> present[page] = 0; zapped = 1
+		:: else -> zapped = 0
+		fi
+	};
+	atomic {
+		if
+		:: zapped ->
+			assert(!(translated[0] & BIT(page)));
+			assert(!(translated[1] & BIT(page)));
+			freed[page] = 1
+		:: else
+		fi
+	}
+}
+
+inline change(range, page)
+{
+	mmu_notifier_invalidate_range_start(range, page);
+	if
+	:: !ret ->
+		zap(page);
+		mmu_notifier_invalidate_range_end(range)
+	:: else		/* the caller of a start that fails changes nothing */
+	fi
+}
+
+/* --- Registration: publish ---------------------------------------------- */
+
+inline list_add(s)
+{
+	atomic {
+		spin_lock();
+		birth[s] = published + 1;
+		listed = listed | BIT(s);
+		STORE(LIST, listed);
+		spin_unlock()
+	}
+}
+
+inline list_del(s)
+{
+	atomic {
+		spin_lock();
+		listed = listed & ~BIT(s);
+		STORE(LIST, listed);
+		spin_unlock()
+	}
+}
+
+inline mn_publish(s)
+{
+	/* mn_subscriptions() */
+	if
+	:: atomic { !allocated -> allocated = 1; STORE(SUBS, 1) }
+	:: else
+	fi;
+#ifdef EPOCH_FIRST
+	STORE(EPOCH, published + 1);
+	list_add(s);
+	published++
+#else
+	list_add(s);
+	atomic { published++; STORE(EPOCH, published) }
+#endif
+}
+
+inline mn_unpublish(s)
+{
+#ifndef NO_UNPUBLISH
+	list_del(s);
+#endif
+#ifndef NO_SRCU_IN_UNPUBLISH
+	synchronize_srcu()
+#endif
+}
+
+/* --- Registration: drain ------------------------------------------------ */
+
+#if !defined(WEAK) || defined(LOOK_ON_WEAK)
+#define LOOKS_FREE(l)	!IS_LOCKED(l)
+#else
+#define LOOKS_FREE(l)	false
+#endif
+
+/*
+ * mn_drain_vma() and mn_drain_rmap(). The worker by which the latter waits is
+ * a detail: what it does is done here. -DFAILS: a fatal signal or the deadline.
+ */
+inline drain_lock(l)
+{
+	if
+	:: ret
+	:: !ret && LOOKS_FREE(l)
+#ifdef FAILS
+	:: !ret -> ret = 1
+#endif
+	:: else ->
+#ifdef DRAIN_BY_READING
+		down_read(l);
+		up_read(l)
+#else
+		down_write(l);
+		up_write(l)
+#endif
+	fi
+}
+
+inline read_mm_users()
+{
+	/* current->mm == mm: the model registers its own mm only */
+	shared = mm_users - hidden_user > 1
+}
+
+inline mn_drain()
+{
+	ret = 0;
+#ifndef NO_BARRIER
+	ALL_VISIBLE;		/* smp_mb() */
+#endif
+#ifndef USERS_BEFORE_PUBLISH
+	read_mm_users();
+#endif
+	if
+	:: shared ->
+#ifndef NO_VMA_DRAIN
+		drain_lock(VMA(0))
+#endif
+	:: else
+	fi;
+#ifndef NO_FILE_DRAIN
+	drain_lock(FILE);
+#endif
+#ifndef NO_ANON_DRAIN
+	if
+	:: root_of_0 -> drain_lock(root_of_0)
+	:: else
+	fi;
+#endif
+	if
+	:: shared ->
+#ifndef NO_VMA_DRAIN
+		drain_lock(VMA(1))
+#endif
+	:: else
+	fi;
+#ifndef NO_ANON_DRAIN
+	drain_lock(ROOT)
+#endif
+}
+
+/*
+ * mmu_notifier_register(); -DLOCKED: __mmu_notifier_register(), which keeps the
+ * write lock
+ */
+inline mmu_notifier_register(s)
+{
+#ifdef USERS_BEFORE_PUBLISH
+	read_mm_users();
+#endif
+#ifdef NO_MMAP_LOCK
+	down_read(MMAP);
+	mn_publish(s);
+	mn_drain();
+#else
+	down_write(MMAP);
+#ifdef PUBLISH_AFTER_DRAIN
+	mn_drain();
+	mn_publish(s);
+	downgrade_write(MMAP);
+#else
+	mn_publish(s);
+#ifndef LOCKED
+	downgrade_write(MMAP);
+#endif
+	mn_drain();
+#endif
+#endif
+	if
+	:: ret -> mn_unpublish(s)
+	:: else
+	fi;
+#ifdef LOCKED
+	up_write(MMAP)
+#else
+	up_read(MMAP)
+#endif
+}
+
+/* --- Teardown ----------------------------------------------------------- */
+
+inline mmu_notifier_unregister(s)
+{
+#ifdef RELEASE_AFTER_DEL
+	list_del(s);
+	ops_release(s);
+#else
+	srcu_read_lock();
+	if
+	:: mem[LIST] & BIT(s) -> ops_release(s)
+	:: else
+	fi;
+	srcu_read_unlock();
+	list_del(s);
+#endif
+#ifndef NO_SRCU_IN_UNREGISTER
+	synchronize_srcu()
+#endif
+}
+
+/* mmu_notifier_release(), in exit_mmap() */
+inline mmu_notifier_release()
+{
+	if
+	:: mem[SUBS] && mem[LIST] ->
+		srcu_read_lock();
+		list = mem[LIST];
+		do
+		:: atomic { list -> next_subscription() };
+		   ops_release(sub)
+		:: else -> break
+		od;
+		atomic {
+			spin_lock();
+			listed = 0;
+			STORE(LIST, 0);
+			spin_unlock();
+			srcu_read_unlock()
+		};
+#ifndef NO_SRCU_IN_RELEASE
+		synchronize_srcu()
+#endif
+	:: else
+	fi
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The machine under the model: memory with store buffers, rwsems, SRCU.
+ *
+ * Two kinds of machine. By default x86: a CPU's stores wait in a buffer, leave
+ * it in order, and a locked instruction waits until the buffer is empty.
+ * -DWEAK: stores leave in any order unless they are releases, and the store by
+ * which a lock is taken may be seen by plain loads only after the loads that
+ * follow it (an acquire orders no more). RMWs on one variable are atomic on
+ * either machine.
+ */
+#ifdef WEAK
+#define IF_WEAK(code)	code
+#define IF_X86(cond)	true
+#else
+#define IF_WEAK(code)	skip
+#define IF_X86(cond)	(cond)
+#endif
+
+#define CPUS	6
+#define BIT(n)	(1 << (n))
+
+/* --- Memory ---------------------------------------------------------------
+ *
+ * Only what is read without a lock: the fields of struct
+ * mmu_notifier_subscriptions, and the pointer to it.
+ */
+#define SUBS		0	/* mm->notifier_subscriptions: is it there? */
+#define LIST		1	/* subs->list: a set of subscriptions */
+#define EPOCH		2	/* subs->epoch */
+#define SPIN		3	/* subs->lock */
+#define LOCATIONS	4
+
+byte mem[LOCATIONS];
+chan buffer[CPUS] = [4] of { byte, byte };
+
+/*
+ * A store: plain, WRITE_ONCE(), or a release. It is a release that waits for
+ * the earlier ones, and which stores those are is said in memory() below.
+ */
+#define STORE(location, value)	buffer[cpu]!location, value
+
+/* smp_mb(), a locked instruction on x86, and what any release RMW needs. */
+#define ALL_VISIBLE		empty(buffer[cpu])
+
+/* The stores of @who reach memory, at any time, in the order allowed. */
+#define IN_ORDER(who, location)						\
+	atomic { buffer[who]?location, value -> mem[location] = value }
+#define ANY_ORDER(who, location)					\
+	atomic { buffer[who]??location, value -> mem[location] = value }
+
+/* smp_store_release(&subs->epoch), unless that is what is taken away */
+#if defined(WEAK) && defined(NO_EPOCH_RELEASE)
+#define EPOCH_ORDER	ANY_ORDER
+#else
+#define EPOCH_ORDER	IN_ORDER
+#endif
+
+/*
+ * SUBS is published by smp_store_release(), LIST by hlist_add_head_rcu(), SPIN
+ * by spin_unlock(): all of them releases.
+ */
+#define BUFFER(who)							\
+	:: IN_ORDER(who, SUBS)						\
+	:: IN_ORDER(who, LIST)						\
+	:: EPOCH_ORDER(who, EPOCH)					\
+	:: IN_ORDER(who, SPIN)
+
+active proctype memory()
+{
+	byte value;
+
+end:	do
+	BUFFER(0)
+	BUFFER(1)
+	BUFFER(2)
+	od
+}
+
+/*
+ * subs->lock: changes of the list. That a store enters the buffer is seen by
+ * nobody, so it needs no step of its own.
+ */
+inline spin_lock()
+{
+	IF_X86(ALL_VISIBLE) && mem[SPIN] == 0 -> mem[SPIN] = 1
+}
+
+inline spin_unlock()
+{
+	STORE(SPIN, 0)
+}
+
+/* --- rwsems ---------------------------------------------------------------
+ *
+ * kernel/locking/rwsem.c. Everything is an RMW on one word, sem->count. What
+ * makes it interesting: a reader that went to sleep does not take the lock
+ * itself, rwsem_mark_wake() of some other CPU does, and hands it over by
+ * smp_store_release(&waiter->task, NULL). And between the unlock and that wake
+ * a spinning writer or a stealing reader may come first.
+ *
+ * Sleeping writers take the lock themselves when they find it free, so they
+ * are not on record here; the real lock looks locked while they wait, and lets
+ * fewer readers pass, which only hides errors.
+ */
+#define MMAP		0	/* mm->mmap_lock */
+#define VMA(v)		(1 + (v))	/* the own lock of VMA 0 and 1 */
+#define FILE		3	/* the i_mmap_rwsem of VMA 0's file */
+#define ROOT		4	/* the anon_vma root of VMA 1 */
+#define NEW_ROOT	5	/* one that VMA 0 gets by a fault */
+#define LOCKS		6
+
+byte readers[LOCKS];
+byte sleepers[LOCKS];	/* a set of CPUs */
+bit  writer[LOCKS];
+#ifdef WEAK
+bit  unseen[LOCKS];	/* the last taking of the lock is not seen yet */
+#endif
+
+#define COUNT(set)	(((set) & 1) + ((set) >> 1 & 1) + ((set) >> 2 & 1) + \
+			 ((set) >> 3 & 1) + ((set) >> 4 & 1) + ((set) >> 5 & 1))
+
+/* An RMW shows all earlier RMWs on the word to everybody. */
+#define RMW(l)		IF_WEAK(unseen[l] = 0)
+
+inline took(l)
+{
+	RMW(l);
+	IF_WEAK(unseen[l] = 1)
+}
+
+inline down_read(l)
+{
+	if
+	:: atomic { !writer[l] -> readers[l]++; took(l) }
+	:: atomic { writer[l] -> sleepers[l] = sleepers[l] | BIT(cpu); RMW(l) };
+	   /* smp_load_acquire(&waiter.task): no barrier besides */
+	   !(sleepers[l] & BIT(cpu))
+	fi
+}
+
+inline up_read(l)
+{
+	atomic { ALL_VISIBLE -> RMW(l); readers[l]-- }
+}
+
+inline down_write(l)
+{
+	atomic {
+		!writer[l] && !readers[l] && IF_X86(ALL_VISIBLE) ->
+		writer[l] = 1;
+		took(l)
+	}
+}
+
+/* rwsem_mark_wake(), unless somebody came first, whose turn it is then */
+inline wake_readers(l)
+{
+	if
+	:: !sleepers[l]
+	:: atomic {
+		sleepers[l] && !writer[l] ->
+		readers[l] = readers[l] + COUNT(sleepers[l]);
+		sleepers[l] = 0;
+		RMW(l)
+	   }
+	:: sleepers[l] && writer[l]
+	fi
+}
+
+inline up_write(l)
+{
+	atomic { ALL_VISIBLE -> RMW(l); writer[l] = 0 };
+	wake_readers(l)
+}
+
+inline downgrade_write(l)
+{
+	atomic { ALL_VISIBLE -> RMW(l); writer[l] = 0; readers[l] = 1 };
+	wake_readers(l)
+}
+
+/* rwsem_is_locked(): one plain load of the count */
+#ifdef WEAK
+#define IS_LOCKED(l)	(readers[l] + writer[l] > unseen[l] || sleepers[l])
+#else
+#define IS_LOCKED(l)	(readers[l] || writer[l] || sleepers[l])
+#endif
+
+#ifdef WEAK
+active proctype seen()
+{
+end:	do
+	:: atomic { unseen[MMAP] -> unseen[MMAP] = 0 }
+	:: atomic { unseen[VMA(0)] -> unseen[VMA(0)] = 0 }
+	:: atomic { unseen[VMA(1)] -> unseen[VMA(1)] = 0 }
+	:: atomic { unseen[FILE] -> unseen[FILE] = 0 }
+	:: atomic { unseen[ROOT] -> unseen[ROOT] = 0 }
+	:: atomic { unseen[NEW_ROOT] -> unseen[NEW_ROOT] = 0 }
+	od
+}
+#endif
+
+/* --- SRCU -----------------------------------------------------------------
+ *
+ * srcu_read_lock() and synchronize_srcu() contain full barriers; a grace
+ * period waits for every reader that was there when it began.
+ */
+byte in_srcu;		/* a set of CPUs */
+
+inline srcu_read_lock()
+{
+	in_srcu = in_srcu | BIT(cpu)
+}
+
+inline srcu_read_unlock()
+{
+	in_srcu = in_srcu & ~BIT(cpu)
+}
+
+inline synchronize_srcu()
+{
+	atomic {
+		ALL_VISIBLE;
+		i = 0;
+		do
+		:: i < CPUS -> !(in_srcu & BIT(i)); i++
+		:: else -> break
+		od;
+		i = 0
+	}
+}
