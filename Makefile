@@ -8,13 +8,14 @@
 export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test series am build shell kunit stress stress-ng model check bisect clean
+.PHONY: help run test mutants series am build shell kunit model stress stress-ng check bisect clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## make run      build both cores, boot both, report side by side
 ## make test     every test; the last line is the count
+## make mutants  switch off each hook and each step in turn: does a test fail?
 ## make series   write the patches to out/series/, ready for git am
 ## make am LINUX=<git tree>
 ##               apply them there; a tree they do not apply to stays as it was
@@ -41,6 +42,12 @@ run:
 
 test:
 	@lab/test.sh
+
+mutants:
+	@lab/base.sh
+	@lab/build.sh test base test
+	@lab/tools.sh boot python
+	@lab/mutants.py "$${OUT:-out}/linux" "$${OUT:-out}/build/test"
 
 series:
 	@lab/series.sh

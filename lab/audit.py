@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Hold a kernel tree against the table of sites that change page tables.
 
-usage: lab/audit.py [--list] [--table FILE] TREE
+usage: lab/audit.py [--list | --hooks] [--table FILE] TREE
 
 A site is (file, function, primitive) with the number of its uses. Fails when
 
@@ -66,38 +66,39 @@ def blank(text: str) -> str:
     return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m.group()), text, flags=re.DOTALL)
 
 
-def bodies(text: str) -> Iterator[tuple[str, str]]:
-    """(name, code) of each function and macro; '' for code outside both."""
+def bodies(text: str) -> Iterator[tuple[str, str, int]]:
+    """(name, code, line) of each function and macro; '' for code outside both."""
     lines = text.split("\n")
     head: list[str] = []  # what a function's name and arguments may be among
     i = 0
     while i < len(lines):
         line = lines[i]
         i += 1
+        number = i
         if line.startswith("#"):
             while line.endswith("\\") and i < len(lines):
                 line += "\n" + lines[i]
                 i += 1
             macro = re.match(r"#\s*define\s+(\w+)(?:\([^)]*\))?(.*)", line, re.DOTALL)
             if macro:
-                yield macro[1], macro[2]
+                yield macro[1], macro[2], number
         elif "{" in line and not line.startswith((" ", "\t", "}")):
             # A body: until a brace in the first column, or all on the line of the head.
             before, _, rest = line.partition("{")
             head.append(before)
             name = named(" ".join(head))
-            yield "", outside(" ".join(head), name)
+            yield "", outside(" ".join(head), name), number
             body = [rest]
             while rest.count("}") <= rest.count("{") and i < len(lines) and not lines[i].startswith("}"):
                 body.append(lines[i])
                 i += 1
-            yield name, "\n".join(body)
+            yield name, "\n".join(body), number
             head = []
         else:
             head.append(line)
             if line.rstrip().endswith((";", "}")):
                 whole = " ".join(head)
-                yield "", outside(whole, named(whole))
+                yield "", outside(whole, named(whole)), number
                 head = []
 
 
@@ -113,19 +114,24 @@ def outside(head: str, name: str) -> str:
     return re.sub(rf"\b{name}\s*\(", "(", head, count=1) if name else head
 
 
-def scan(tree: Path) -> tuple[Counter[Site], Counter[tuple[str, str]]]:
-    """Every use of a primitive, and every call of the hook by (file, function)."""
+Hooks = dict[tuple[str, str], list[int]]
+
+
+def scan(tree: Path) -> tuple[Counter[Site], Hooks]:
+    """Every use of a primitive, and the lines of the hook's calls by (file, function)."""
     sites: Counter[Site] = Counter()
-    hooks: Counter[tuple[str, str]] = Counter()
+    hooks: Hooks = {}
     for path in sorted(p for d in DIRS for p in (tree / d).rglob("*.[ch]")):
         file = path.relative_to(tree).as_posix()
         text = path.read_text(errors="replace")
         if not re.search(r"p(?:te|md|ud|4d|gd)", text):
             continue
-        for function, code in bodies(blank(text)):
-            for word in re.findall(r"\b(\w+)\s*\(", code):
+        for function, code, number in bodies(blank(text)):
+            for call in re.finditer(r"\b(\w+)\s*\(", code):
+                word = call[1]
                 if word == HOOK:
-                    hooks[file, function] += 1
+                    line = number + code.count("\n", 0, call.start())
+                    hooks.setdefault((file, function), []).append(line)
                 elif CHANGES.fullmatch(word) and not READS.fullmatch(word):
                     sites[Site(file, function, word)] += 1
     return sites, hooks
@@ -164,7 +170,7 @@ def named_site(site: Site) -> str:
     return f"{site.file}: {site.function}(): {site.primitive}()"
 
 
-def check(sites: Counter[Site], hooks: Counter[tuple[str, str]], rows: dict[Site, Row]) -> list[str]:
+def check(sites: Counter[Site], hooks: Hooks, rows: dict[Site, Row]) -> list[str]:
     """What the source has and the table has not, and the reverse."""
     errors = []
     for site, count in sorted(sites.items()):
@@ -184,7 +190,7 @@ def check(sites: Counter[Site], hooks: Counter[tuple[str, str]], rows: dict[Site
         elif elsewhere and (elsewhere[1] or site.file, elsewhere[2]) not in hooks:
             errors.append(f"{named_site(site)}: {row.verdict}, which calls no hook (line {row.line})")
     for file, function in sorted(claimed.keys() | hooks.keys()):
-        want, have = claimed.get((file, function), 0), hooks[file, function]
+        want, have = claimed.get((file, function), 0), len(hooks.get((file, function), []))
         # Who is named by "hooked in" need not change an entry itself.
         if not want and any(
             row.verdict in (f"hooked in {function}", f"hooked in {file}:{function}") for row in rows.values()
@@ -200,6 +206,7 @@ def main() -> int:
         description=__doc__.split("usage:")[0], epilog=__doc__.split("\n\n", 2)[2],
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print every site and every hook, check nothing")
+    parser.add_argument("--hooks", action="store_true", help="print where each hook is: FILE:LINE FUNCTION")
     parser.add_argument("--table", type=Path, help=f"default: TREE/{TABLE}")
     parser.add_argument("tree", type=Path, help="a kernel with the series applied")
     args = parser.parse_args()
@@ -208,8 +215,13 @@ def main() -> int:
     if args.list:
         for site, count in sorted(sites.items()):
             print(*site, count)
-        for (file, function), count in sorted(hooks.items()):
-            print(file, function, HOOK, count)
+        for (file, function), lines in sorted(hooks.items()):
+            print(file, function, HOOK, len(lines))
+        return 0
+    if args.hooks:
+        for (file, function), lines in hooks.items():
+            for line in lines:
+                print(f"{file}:{line} {function}")
         return 0
     table = args.table or args.tree / TABLE
     if not table.is_file():
@@ -223,7 +235,7 @@ def main() -> int:
         print(f"audit: {len(errors)} errors", file=sys.stderr)
         return 1
     print(f"audit: {sum(sites.values())} uses in {len({s[:2] for s in sites})} functions, all known; "
-          f"{sum(hooks.values())} hooks")
+          f"{sum(map(len, hooks.values()))} hooks")
     return 0
 
 

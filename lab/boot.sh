@@ -20,7 +20,7 @@
 #   -w REGEX        console lines that are expected and not errors
 #
 # The modules that BUILD holds are in /modules of the guest; test_mmu_notifier
-# is loaded, the others are left to COMMAND.
+# and test_mmu_driver are loaded, the others are left to COMMAND.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"

@@ -23,9 +23,9 @@ if [ -e /sys/block/zram0/disksize ]; then
 fi
 echo 64 >/proc/sys/vm/nr_hugepages
 
-if [ -e /modules/test_mmu_notifier.ko ]; then
-	insmod /modules/test_mmu_notifier.ko
-fi
+for module in test_mmu_notifier test_mmu_driver; do
+	[ ! -e /modules/$module.ko ] || insmod /modules/$module.ko
+done
 
 if [ -s /command ] && [ "$(cat /command)" ]; then
 	stty -F /dev/ttyS1 raw -echo -opost 2>/dev/null

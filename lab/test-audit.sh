@@ -3,7 +3,7 @@
 #
 # Does audit.py notice? TREE is a kernel with the series applied and is not
 # changed: the files that the table names are copied, and one thing at a time
-# is made wrong in the copy.
+# is made wrong in the copy. Prints TAP.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
@@ -14,7 +14,7 @@ table=Documentation/mm/mmu_notifier_sites.rst
 mkdir -p "$out"
 work=$(mktemp -d "$out/test-audit.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-failed=0
+n=0 failed=0
 
 # fresh: the copy as it should be
 fresh() {
@@ -29,10 +29,11 @@ fresh() {
 expect() {
 	local status=0
 	"$here/audit.py" "$work/tree" >"$work/said" 2>&1 || status=$?
+	n=$((n + 1))
 	if [ "$status" = "$1" ] && grep -Eq "$2" "$work/said"; then
-		echo "ok - $3"
+		echo "ok $n $3"
 	else
-		echo "not ok - $3: exit status $status, not $1, or no /$2/ in:"
+		echo "not ok $n $3: exit status $status, not $1, or no /$2/ in:"
 		sed 's/^/#   /' "$work/said"
 		failed=1
 	fi
@@ -45,6 +46,7 @@ change() {
 	rm "$2.orig"
 }
 
+echo "TAP version 13"
 fresh
 expect 0 'all known' "the series as it is"
 
@@ -93,4 +95,5 @@ fresh
 change 's|^\t\*orig_pte = entry;$|& /* ptep_clear_flush(vma, 0, ptep); */|' mm/ksm.c
 expect 0 'all known' "a comment is no site"
 
+echo "1..$n"
 exit "$failed"

@@ -76,6 +76,7 @@ report $status "the patched kernel builds"
 [ $status = 0 ] || finish
 
 part lab 2 "$here/test-lab.sh"
+part audit 1 "$here/test-audit.sh" "$out/linux"
 
 files=()
 for f in "$build"/selftests/*; do files+=(-f "$f"); done
@@ -85,6 +86,7 @@ for f in "$build"/selftests/*_test; do
 	[ -f "$f" ] || continue
 	guest "${f##*/}" 1200 "${f##*/}"
 done
+part cost 1 "$here/test-cost.sh" "$build"
 
 "$here/kunit.sh" --quiet
 parts+=("KUnit on UML=$out/log/kunit-uml.ktap")

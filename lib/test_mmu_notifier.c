@@ -25,8 +25,12 @@
  *
  *  - GRU: invalidate_page, and faults through mmu_notifier_fault().  Both run
  *    under the page table lock, which is all that orders them: no sequence, no
- *    retries, no reference on any page.  Not with CONFIG_MMU_NOTIFIER_STOCK,
- *    which has neither.
+ *    retries, no reference on any page.
+ *
+ *  - BOTH: that of KVM, with invalidate_page as well, which is only to come
+ *    between the start and the end of a section that covers it.
+ *
+ * The last two not with CONFIG_MMU_NOTIFIER_STOCK, which has no invalidate_page.
  *
  * Locks: file->rwsem (attached or not), then mmap_lock, then the locks that
  * callbacks run under, then the style's own lock.
@@ -41,6 +45,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
+#include <linux/irq_work.h>
 #include <linux/ktime.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
@@ -75,7 +80,8 @@ struct tmn_mirror;
  * @interval: uses an interval notifier, not a struct mmu_notifier
  * @ops: callbacks for mmu_notifier_register()
  * @get_ops: the same for mmu_notifier_get(), which recognises a subscription
- *	by its ops and must not take one that was registered for its own
+ *	by its ops and must not take one that was registered for its own; NULL
+ *	if it cannot be got
  * @lock: takes the lock that protects translations and sections
  * @unlock: drops it
  * @fault: establishes one translation; -EAGAIN: not done, to be tried again
@@ -105,6 +111,8 @@ struct tmn_counters {
 	atomic64_t unbalanced_ends;
 	atomic64_t interval_invalidates;
 	atomic64_t invalidate_pages;
+	atomic64_t outside_pages;
+	atomic64_t watched_pages;
 	atomic64_t young;
 	atomic64_t releases;
 	atomic64_t faults;
@@ -136,6 +144,8 @@ struct tmn_counters {
  * @misbehave_lock: protects @misbehave and @misbehave_left
  * @misbehave: what user space asked for
  * @misbehave_left: how many callbacks misbehave still
+ * @watch_start: first byte of what invalidate_page is watched for
+ * @watch_end: the byte after the last
  * @count: statistics
  */
 struct tmn_mirror {
@@ -162,6 +172,9 @@ struct tmn_mirror {
 	spinlock_t misbehave_lock;	/* the two below */
 	struct tmn_misbehave misbehave;
 	unsigned int misbehave_left;
+
+	unsigned long watch_start;
+	unsigned long watch_end;
 
 	struct tmn_counters count;
 };
@@ -724,6 +737,37 @@ static void tmn_invalidate_page(struct mmu_notifier *notifier,
 
 	tmn_invalidate(mirror, address, address + size);
 	atomic64_inc(&mirror->count.invalidate_pages);
+	if (address < READ_ONCE(mirror->watch_end) &&
+	    address + size > READ_ONCE(mirror->watch_start))
+		atomic64_inc(&mirror->count.watched_pages);
+}
+
+/*
+ * The callback of TMN_STYLE_BOTH.  Start has dropped what there was, and no
+ * fault has established anything since: there is nothing left to drop.
+ */
+static void tmn_both_invalidate_page(struct mmu_notifier *notifier,
+				     struct mm_struct *mm,
+				     unsigned long address, unsigned long size)
+{
+	struct tmn_mirror *mirror = tmn_mirror_of(notifier);
+	struct tmn_section *section;
+	bool outside;
+
+	spin_lock(&mirror->spin);
+	outside = !mirror->untracked;
+	for (section = mirror->sections;
+	     outside && section < mirror->sections + TMN_MAX_SECTIONS;
+	     section++)
+		outside = section->task != current ||
+			  section->start > address ||
+			  section->end < address + size;
+	outside |= tmn_maps(mirror, address, address + size);
+	spin_unlock(&mirror->spin);
+
+	if (outside)
+		atomic64_inc(&mirror->count.outside_pages);
+	atomic64_inc(&mirror->count.invalidate_pages);
 }
 
 struct tmn_gru_fault {
@@ -838,6 +882,16 @@ static const struct mmu_notifier_ops tmn_gru_ops = {
 	.invalidate_page	= tmn_invalidate_page,
 };
 
+static const struct mmu_notifier_ops tmn_both_ops = {
+	.release		= tmn_release,
+	.clear_flush_young	= tmn_clear_young,
+	.clear_young		= tmn_clear_young,
+	.test_young		= tmn_test_young,
+	.invalidate_page	= tmn_both_invalidate_page,
+	.invalidate_range_start	= tmn_kvm_start,
+	.invalidate_range_end	= tmn_end,
+};
+
 static const struct mmu_notifier_ops tmn_gru_get_ops = {
 	.release		= tmn_release,
 	.clear_flush_young	= tmn_clear_young,
@@ -892,6 +946,12 @@ static const struct tmn_style tmn_styles[TMN_STYLES] = {
 		.lock		= tmn_spin_lock,
 		.unlock		= tmn_spin_unlock,
 		.fault		= tmn_gru_fault,
+	},
+	[TMN_STYLE_BOTH] = {
+		.ops		= &tmn_both_ops,
+		.lock		= tmn_spin_lock,
+		.unlock		= tmn_spin_unlock,
+		.fault		= tmn_section_fault,
 	},
 #endif
 	[TMN_STYLE_KVM] = {
@@ -1085,14 +1145,17 @@ static int tmn_check_attach(const struct tmn_attach *args)
 	    args->reserved || args->pid < 0)
 		return -EINVAL;
 	/* The hooks cannot be switched on with mmap_lock held. */
-	if (args->style == TMN_STYLE_GRU && args->flags & TMN_ATTACH_LOCKED)
+	if ((args->style == TMN_STYLE_GRU || args->style == TMN_STYLE_BOTH) &&
+	    args->flags & TMN_ATTACH_LOCKED)
+		return -EINVAL;
+	if (args->flags & TMN_ATTACH_GET && !tmn_styles[args->style].get_ops)
 		return -EINVAL;
 
 	if (!tmn_styles[args->style].interval)
 		return args->start || args->length ? -EINVAL : 0;
 
-	if (args->flags & TMN_ATTACH_GET || !args->length ||
-	    !PAGE_ALIGNED(args->start) || !PAGE_ALIGNED(args->length))
+	if (!args->length || !PAGE_ALIGNED(args->start) ||
+	    !PAGE_ALIGNED(args->length))
 		return -EINVAL;
 	if (args->start >= TASK_SIZE || args->length > TASK_SIZE - args->start)
 		return -EINVAL;
@@ -1160,6 +1223,8 @@ static void tmn_fill_stats(struct tmn_mirror *mirror, struct tmn_stats *stats)
 	stats->interval_invalidates =
 		atomic64_read(&count->interval_invalidates);
 	stats->invalidate_pages = atomic64_read(&count->invalidate_pages);
+	stats->outside_pages = atomic64_read(&count->outside_pages);
+	stats->watched_pages = atomic64_read(&count->watched_pages);
 	stats->young = atomic64_read(&count->young);
 	stats->releases = atomic64_read(&count->releases);
 	stats->faults = atomic64_read(&count->faults);
@@ -1297,7 +1362,9 @@ static int tmn_access(struct tmn_file *file, void __user *uptr, bool write)
 	return ret;
 }
 
-static int tmn_drop_range(struct tmn_file *file, void __user *uptr)
+static int tmn_range(struct tmn_file *file, void __user *uptr,
+		     void (*act)(struct tmn_mirror *mirror, unsigned long start,
+				 unsigned long end))
 {
 	struct tmn_range args;
 	int ret;
@@ -1312,14 +1379,113 @@ static int tmn_drop_range(struct tmn_file *file, void __user *uptr)
 	ret = down_read_killable(&file->rwsem);
 	if (ret)
 		return ret;
-	if (file->mirror) {
-		file->mirror->style->lock(file->mirror);
-		tmn_drop(file->mirror, args.start, args.start + args.length);
-		file->mirror->style->unlock(file->mirror);
-	} else {
+	if (file->mirror)
+		act(file->mirror, args.start, args.start + args.length);
+	else
 		ret = -ENOTCONN;
-	}
 	up_read(&file->rwsem);
+	return ret;
+}
+
+static void tmn_drop_range(struct tmn_mirror *mirror, unsigned long start,
+			   unsigned long end)
+{
+	mirror->style->lock(mirror);
+	tmn_drop(mirror, start, end);
+	mirror->style->unlock(mirror);
+}
+
+static void tmn_watch_range(struct tmn_mirror *mirror, unsigned long start,
+			    unsigned long end)
+{
+	WRITE_ONCE(mirror->watch_start, start);
+	WRITE_ONCE(mirror->watch_end, end);
+}
+
+#ifndef CONFIG_MMU_NOTIFIER_STOCK
+/* The helper itself, without a translation that comes of it. */
+
+struct tmn_probe {
+	struct tmn_fault *args;
+	struct mm_struct *mm;
+	struct irq_work work;
+	int ret;
+};
+
+static int tmn_probe_map(const struct mmu_notifier_mapping *mapping, void *arg)
+{
+	struct tmn_probe *probe = arg;
+	struct tmn_fault *args = probe->args;
+
+	/* Nothing that may sleep is allowed here. */
+	if (!in_atomic())
+		return -EDEADLK;
+	args->mapping_start = mapping->address;
+	args->mapping_size = mapping->size;
+	args->pfn = mapping->pfn;
+	args->flags = (mapping->page ? TMN_FAULT_PAGE : 0) |
+		      (mapping->writable ? TMN_FAULT_WRITE : 0);
+	return -(int)args->error;
+}
+
+static void tmn_probe_atomic(struct irq_work *work)
+{
+	struct tmn_probe *probe = container_of(work, struct tmn_probe, work);
+
+	probe->ret = mmu_notifier_fault_atomic(probe->mm, probe->args->addr,
+					       probe->args->flags & TMN_FAULT_WRITE,
+					       tmn_probe_map, probe);
+}
+
+static int tmn_do_fault(struct tmn_mirror *mirror, struct tmn_fault *args)
+{
+	struct tmn_probe probe = { .args = args, .mm = mirror->mm };
+
+	if (!mirror->style->ops || !mirror->style->ops->invalidate_page)
+		return -EOPNOTSUPP;
+	if (!mmget_not_zero(probe.mm))
+		return -ESRCH;
+	if (args->flags & TMN_FAULT_INTERRUPT) {
+		probe.work = IRQ_WORK_INIT_HARD(tmn_probe_atomic);
+		irq_work_queue(&probe.work);
+		irq_work_sync(&probe.work);
+	} else {
+		probe.ret = mmu_notifier_fault(probe.mm, args->addr,
+					       args->flags & TMN_FAULT_WRITE,
+					       tmn_probe_map, &probe);
+	}
+	mmput(probe.mm);
+	return probe.ret;
+}
+#else
+static int tmn_do_fault(struct tmn_mirror *mirror, struct tmn_fault *args)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
+static int tmn_fault(struct tmn_file *file, void __user *uptr)
+{
+	struct tmn_fault args;
+	int ret;
+
+	if (copy_from_user(&args, uptr, sizeof(args)))
+		return -EFAULT;
+	if (args.flags & ~(TMN_FAULT_WRITE | TMN_FAULT_INTERRUPT) ||
+	    args.error >= MAX_ERRNO)
+		return -EINVAL;
+
+	ret = down_read_killable(&file->rwsem);
+	if (ret)
+		return ret;
+	if (file->mirror)
+		ret = tmn_do_fault(file->mirror, &args);
+	else
+		ret = -ENOTCONN;
+	up_read(&file->rwsem);
+
+	if (!ret && copy_to_user(uptr, &args, sizeof(args)))
+		return -EFAULT;
 	return ret;
 }
 
@@ -1484,7 +1650,11 @@ static long tmn_ioctl(struct file *filp, unsigned int command,
 	case TMN_STORE:
 		return tmn_access(file, uptr, true);
 	case TMN_DROP:
-		return tmn_drop_range(file, uptr);
+		return tmn_range(file, uptr, tmn_drop_range);
+	case TMN_WATCH:
+		return tmn_range(file, uptr, tmn_watch_range);
+	case TMN_FAULT:
+		return tmn_fault(file, uptr);
 	case TMN_STATS:
 		return tmn_get_stats(file, uptr);
 	case TMN_MISBEHAVE:

@@ -32,6 +32,8 @@ enum tmn_style_id {
 	TMN_STYLE_XPMEM,
 	/* An interval notifier over one range; holds no page references. */
 	TMN_STYLE_INTERVAL,
+	/* As KVM, and invalidate_page too. */
+	TMN_STYLE_BOTH,
 	TMN_STYLES,
 };
 
@@ -77,10 +79,37 @@ struct tmn_access {
 	__u32	reserved;
 };
 
-/* Forget the translations of a page-aligned range. */
+/* A page-aligned range. DROP forgets its translations, WATCH counts. */
 struct tmn_range {
 	__u64	start;
 	__u64	length;
+};
+
+/* In: for writing. Out: the secondary MMU may write. */
+#define TMN_FAULT_WRITE		_BITUL(0)
+/* In: mmu_notifier_fault_atomic(), in an interrupt. */
+#define TMN_FAULT_INTERRUPT	_BITUL(1)
+/* Out: there is a page. */
+#define TMN_FAULT_PAGE		_BITUL(2)
+
+/*
+ * Calls mmu_notifier_fault(), to see what it shows and returns.
+ *
+ * @addr: user address in the mirrored process
+ * @flags: TMN_FAULT_*; (out) likewise
+ * @error: what the map callback is to fail with, or 0
+ * @mapping_start, @mapping_size, @pfn: (out) what it was shown
+ *
+ * EOPNOTSUPP: not a style with invalidate_page. EDEADLK: the callback could
+ * have slept.
+ */
+struct tmn_fault {
+	__u64	addr;
+	__u32	flags;
+	__u32	error;
+	__u64	mapping_start;
+	__u64	mapping_size;
+	__u64	pfn;
 };
 
 /* Indexed by enum mmu_notifier_event. */
@@ -96,6 +125,9 @@ struct tmn_range {
  * @unbalanced_ends: invalidate_range_end() without such a start
  * @interval_invalidates: invalidate() of an interval notifier
  * @invalidate_pages: invalidate_page()
+ * @outside_pages: TMN_STYLE_BOTH: invalidate_page() without a start before and
+ *	an end after it, of the same task, that covers it
+ * @watched_pages: TMN_STYLE_GRU: invalidate_page() for what WATCH named
  * @young: clear_flush_young(), clear_young() and test_young()
  * @releases: release(), or an invalidate() that says MMU_NOTIFY_RELEASE
  * @faults: translations established
@@ -115,6 +147,8 @@ struct tmn_stats {
 	__u64	unbalanced_ends;
 	__u64	interval_invalidates;
 	__u64	invalidate_pages;
+	__u64	outside_pages;
+	__u64	watched_pages;
 	__u64	young;
 	__u64	releases;
 	__u64	faults;
@@ -183,5 +217,7 @@ struct tmn_bench {
 #define TMN_STATS	_IOR('N', 0x05, struct tmn_stats)
 #define TMN_MISBEHAVE	_IOW('N', 0x06, struct tmn_misbehave)
 #define TMN_BENCH	_IOWR('N', 0x07, struct tmn_bench)
+#define TMN_WATCH	_IOW('N', 0x08, struct tmn_range)
+#define TMN_FAULT	_IOWR('N', 0x09, struct tmn_fault)
 
 #endif /* _LIB_TEST_MMU_NOTIFIER_UAPI_H */

@@ -500,7 +500,8 @@ static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 	sub->mm = mm;
 	sub->users = 1;
 	sub->birth = subs->epoch + 1;
-	hlist_add_head_rcu(&sub->hlist, &subs->list);
+	if (!mmu_notifier_mutant("publish"))
+		hlist_add_head_rcu(&sub->hlist, &subs->list);
 	spin_unlock(&subs->lock);
 
 	/* Pairs with the acquire in __mmu_notifier_invalidate_range_start(). */

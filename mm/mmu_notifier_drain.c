@@ -46,7 +46,6 @@
 #include <linux/rwsem.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/string.h>
 #include <linux/workqueue.h>
 
 #include "mmu_notifier_internal.h"
@@ -284,28 +283,3 @@ int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 	smp_rmb();
 	return 0;
 }
-
-#ifdef CONFIG_MMU_NOTIFIER_MUTANTS
-/*
- * Test builds: the one thing that is switched off, a step of the protocol or
- * the place ("file.c:line") of a hook.
- */
-static char mutant[64];
-module_param_string(mutant, mutant, sizeof(mutant), 0644);
-MODULE_PARM_DESC(mutant, "What to switch off, to see a test fail");
-
-bool mmu_notifier_mutant(const char *step)
-{
-	return sysfs_streq(mutant, step);
-}
-
-bool mmu_notifier_mutant_at(const char *file, int line)
-{
-	char place[sizeof(mutant)];
-
-	if (likely(!mutant[0]))
-		return false;
-	snprintf(place, sizeof(place), "%s:%d", kbasename(file), line);
-	return sysfs_streq(mutant, place);
-}
-#endif

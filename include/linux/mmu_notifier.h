@@ -28,6 +28,7 @@
 #include <linux/mmap_lock.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <linux/stringify.h>
 
 struct mmu_interval_notifier;
 struct mmu_notifier;
@@ -429,15 +430,9 @@ int mmu_notifier_fault_atomic(struct mm_struct *mm, unsigned long address,
 DECLARE_STATIC_KEY_FALSE(mmu_notifier_page_key);
 
 #ifdef CONFIG_MMU_NOTIFIER_MUTANTS
-bool mmu_notifier_mutant(const char *step);
-bool mmu_notifier_mutant_at(const char *file, int line);
+bool mmu_notifier_mutant(const char *name);
 #else
-static inline bool mmu_notifier_mutant(const char *step)
-{
-	return false;
-}
-
-static inline bool mmu_notifier_mutant_at(const char *file, int line)
+static inline bool mmu_notifier_mutant(const char *name)
 {
 	return false;
 }
@@ -463,7 +458,7 @@ do {									\
 									\
 	if (static_branch_unlikely(&mmu_notifier_page_key) &&		\
 	    mm_has_notifiers(__mn_mm) &&				\
-	    !mmu_notifier_mutant_at(__FILE__, __LINE__))		\
+	    !mmu_notifier_mutant(__FILE__ ":" __stringify(__LINE__)))	\
 		__mmu_notifier_invalidate_page(__mn_mm, _address,	\
 					       _size);			\
 } while (0)

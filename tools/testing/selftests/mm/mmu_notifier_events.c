@@ -9,7 +9,6 @@
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,157 +24,9 @@
 
 #include "../kselftest.h"
 #include "mmu_notifier_events.h"
+#include "mmu_notifier_scene.h"
 #include "mmu_notifier_util.h"
 #include "vm_util.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-
-/* Enough for batches, and little enough for a slow guest. */
-#define PAGES		16
-#define TRIES		50
-
-/* Running */
-
-static enum mn_result __printf(3, 4)
-verdict(struct mn_run *run, enum mn_result result, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(run->why, sizeof(run->why), format, args);
-	va_end(args);
-	return result;
-}
-
-#define skip(run, ...)	verdict(run, MN_SKIP, __VA_ARGS__)
-
-#define REQUIRE(run, condition)						\
-	do {								\
-		if (!(condition))					\
-			return verdict(run, MN_FAIL,			\
-				       "%s:%d: %s (errno %d)", __func__, \
-				       __LINE__, #condition, errno);	\
-	} while (0)
-
-static size_t bytes(size_t pages)
-{
-	return pages * mn_page_size();
-}
-
-static char *page_at(void *addr, size_t nr)
-{
-	return (char *)addr + bytes(nr);
-}
-
-/* Fresh anonymous memory, one base page each. */
-static void *map_pages(size_t pages)
-{
-	void *addr = mn_map(bytes(pages), mn_page_size());
-
-	madvise(addr, bytes(pages), MADV_NOHUGEPAGE);
-	return addr;
-}
-
-/* What has come until now is not the event's. */
-static bool begin(struct mn_run *run)
-{
-	struct tmn_stats stats;
-
-	if (mn_stats(run->fd, &stats))
-		return false;
-	run->before = mn_callbacks(&stats);
-	return true;
-}
-
-/* The scene of most events: memory written by the CPU, and mirrored. */
-static bool mirror(struct mn_run *run, void *addr, size_t pages, bool write)
-{
-	mn_fill(addr, pages, 1);
-	run->pages += pages;
-	return !mn_mirror(run->fd, addr, pages, write) && begin(run);
-}
-
-/*
- * The end of most events: what is still mirrored is right, what the CPU writes
- * next is seen, and all can be mirrored again.
- */
-static void settle(struct mn_run *run, void *addr, size_t pages, bool write)
-{
-	run->stale += mn_stale(run->fd, addr, pages);
-	if (write) {
-		mn_fill(addr, pages, 2);
-		run->stale += mn_stale(run->fd, addr, pages);
-	}
-	run->stale += mn_wrong(run->fd, addr, pages);
-}
-
-static bool holds_pages(const struct mn_run *run)
-{
-	return run->style == TMN_STYLE_XPMEM;
-}
-
-/* So that pages are not in another CPU's batch when they are to be found. */
-static void stay_here(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-/* A child of an event, which does one thing at a time when told to. */
-struct child {
-	pid_t pid;
-	int to, from;
-};
-
-static bool fork_child(struct child *child, int (*run)(void *arg, int in,
-						       int out), void *arg)
-{
-	int to[2], from[2];
-
-	if (pipe(to) || pipe(from))
-		return false;
-	child->pid = fork();
-	if (child->pid < 0)
-		return false;
-	if (!child->pid) {
-		close(to[1]);
-		close(from[0]);
-		_exit(run(arg, to[0], from[1]));
-	}
-	close(to[0]);
-	close(from[1]);
-	child->to = to[1];
-	child->from = from[0];
-	return true;
-}
-
-static bool tell(int fd)
-{
-	return write(fd, "", 1) == 1;
-}
-
-static bool hear(int fd)
-{
-	char c;
-
-	return read(fd, &c, 1) == 1;
-}
-
-/* The child's wait status. */
-static int end_child(struct child *child)
-{
-	int status = -1;
-
-	close(child->to);
-	waitpid(child->pid, &status, 0);
-	close(child->from);
-	return status;
-}
 
 /* Zapping */
 
@@ -202,24 +53,6 @@ static enum mn_result event_madv_dontneed(struct mn_run *run)
 }
 
 /* Reclaim */
-
-/* Reclaims pages until none is mapped. */
-static bool reclaim(void *addr, size_t pages)
-{
-	unsigned int tries;
-	size_t i;
-
-	for (tries = 0; tries < TRIES; tries++) {
-		if (madvise(addr, bytes(pages), MADV_PAGEOUT))
-			return false;
-		for (i = 0; i < pages && !mn_pfn(page_at(addr, i)); i++)
-			;
-		if (i == pages)
-			return true;
-		mn_sleep_ms(20);
-	}
-	return false;
-}
 
 static enum mn_result event_madv_free(struct mn_run *run)
 {
@@ -341,21 +174,30 @@ static enum mn_result event_mremap_pmd(struct mn_run *run)
 	return move_mapping(run, size / mn_page_size(), size);
 }
 
-/* Copy on write */
-
-/* Waits, then says whether it sees what there was when it was forked. */
-static int cow_bystander(void *arg, int in, int out)
+/* And tables of page tables; there is room for that many, and little in it. */
+static enum mn_result event_mremap_pud(struct mn_run *run)
 {
-	char *addr = arg;
+	size_t size = 1UL << 30;
+	char *from, *to;
 	size_t i;
 
-	hear(in);
-	for (i = 0; i < PAGES; i++) {
-		if (mn_cpu(page_at(addr, i)) != mn_value(page_at(addr, i), 1))
-			return 1;
-	}
-	return 0;
+	if (sizeof(long) < 8)
+		return skip(run, "no room for two PUDs");
+	from = mn_map(size, size);
+	to = mn_map(size, size);
+	madvise(from, size, MADV_NOHUGEPAGE);
+	REQUIRE(run, mirror(run, from, PAGES, true));
+	REQUIRE(run, mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+			    to) == to);
+	run->stale += mn_reachable(run->fd, from, PAGES);
+	for (i = 0; i < PAGES; i++)
+		REQUIRE(run, mn_cpu(page_at(to, i)) ==
+			     mn_value(page_at(from, i), 1));
+	settle(run, to, PAGES, true);
+	return MN_PASS;
 }
+
+/* Copy on write */
 
 static enum mn_result event_fork_cow_parent(struct mn_run *run)
 {
@@ -437,56 +279,12 @@ static enum mn_result event_fork_cow_child(struct mn_run *run)
 
 /* KSM */
 
-#define KSM	"/sys/kernel/mm/ksm/"
-
-/* What is in all pages that are to be merged. */
-#define ALIKE	0x6b736d206b736dULL
-
-static bool all_merged(char *addr, size_t pages)
-{
-	uint64_t pfn = mn_pfn(addr);
-	size_t i;
-
-	for (i = 1; i < pages; i++) {
-		if (mn_pfn(page_at(addr, i)) != pfn)
-			return false;
-	}
-	return pfn;
-}
-
-static bool merge(char *addr, size_t pages)
-{
-	unsigned int ms;
-	bool merged = false;
-
-	if (madvise(addr, bytes(pages), MADV_MERGEABLE))
-		return false;
-	mn_write_file(KSM "sleep_millisecs", "0");
-	mn_write_file(KSM "pages_to_scan", "500");
-	if (mn_write_file(KSM "run", "1"))
-		return false;
-	for (ms = 0; ms < 60000 && !merged; ms += 10) {
-		mn_sleep_ms(10);
-		merged = all_merged(addr, pages);
-	}
-	mn_write_file(KSM "run", "0");
-	return merged;
-}
-
-static void fill_alike(char *addr, size_t pages)
-{
-	size_t i;
-
-	for (i = 0; i < pages; i++)
-		mn_cpu_write(page_at(addr, i), ALIKE);
-}
-
 static enum mn_result event_ksm_merge(struct mn_run *run)
 {
 	char *addr = map_pages(PAGES);
 	size_t i;
 
-	if (access(KSM "run", W_OK))
+	if (access(KSM_RUN, W_OK))
 		return skip(run, "no KSM");
 	fill_alike(addr, PAGES);
 	run->pages = PAGES;
@@ -512,7 +310,7 @@ static enum mn_result event_ksm_unmerge(struct mn_run *run)
 {
 	char *addr = map_pages(PAGES);
 
-	if (access(KSM "run", W_OK))
+	if (access(KSM_RUN, W_OK))
 		return skip(run, "no KSM");
 	fill_alike(addr, PAGES);
 	REQUIRE(run, merge(addr, PAGES));
@@ -526,17 +324,6 @@ static enum mn_result event_ksm_unmerge(struct mn_run *run)
 }
 
 /* Transparent huge pages */
-
-/*
- * Collapsing and splitting fail while somebody has a reference on a page; that
- * is their right, and no page becomes stale by it.  Try it with the references
- * held, then without.
- */
-static void release_pages(struct mn_run *run, void *addr, size_t length)
-{
-	if (holds_pages(run))
-		mn_drop(run->fd, addr, length);
-}
 
 static enum mn_result event_thp_collapse(struct mn_run *run)
 {
@@ -631,16 +418,6 @@ static enum mn_result event_thp_collapse_shmem(struct mn_run *run)
 	return MN_PASS;
 }
 
-/* A huge page; NULL if there is none to be had. */
-static char *map_huge(size_t size)
-{
-	char *addr = mn_map(size, size);
-
-	madvise(addr, size, MADV_HUGEPAGE);
-	mn_fill(addr, size / mn_page_size(), 1);
-	return check_huge_anon(addr, 1, size) ? addr : NULL;
-}
-
 static enum mn_result event_thp_split(struct mn_run *run)
 {
 	static const char split[] = "/sys/kernel/debug/split_huge_pages";
@@ -696,14 +473,6 @@ static enum mn_result event_thp_zap_part(struct mn_run *run)
 }
 
 /* Migration */
-
-static bool has_node(int node)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", node);
-	return !access(path, F_OK);
-}
 
 static enum mn_result event_migrate(struct mn_run *run)
 {
@@ -923,26 +692,6 @@ static enum mn_result event_file_writeback(struct mn_run *run)
 
 /* hugetlb */
 
-/* So many free huge pages of the default size, which is returned. */
-static size_t need_hugetlb(unsigned int nr)
-{
-	static const char path[] = "/proc/sys/vm/nr_hugepages";
-	size_t size = default_huge_page_size();
-	long total;
-
-	if (!size || mn_read_long(path, &total))
-		return 0;
-	if (get_free_hugepages() < nr)
-		mn_write_file(path, "%ld", total + nr);
-	return get_free_hugepages() < nr ? 0 : size;
-}
-
-static char *map_hugetlb(size_t size)
-{
-	return mmap(NULL, size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-}
-
 static enum mn_result event_hugetlb_unmap(struct mn_run *run)
 {
 	size_t size = need_hugetlb(2);
@@ -1014,32 +763,6 @@ static enum mn_result event_hugetlb_truncate(struct mn_run *run)
 
 /* userfaultfd */
 
-/* A userfaultfd that has these features, or a negative errno. */
-static int open_uffd(uint64_t features)
-{
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = features,
-	};
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, UFFDIO_API, &api) || (api.features & features) != features)
-		return -EINVAL;
-	return fd;
-}
-
-static bool register_uffd(int fd, void *addr, size_t length, uint64_t mode)
-{
-	struct uffdio_register args = {
-		.range = { (uintptr_t)addr, length },
-		.mode = mode,
-	};
-
-	return !ioctl(fd, UFFDIO_REGISTER, &args);
-}
-
 static enum mn_result event_uffd_move(struct mn_run *run)
 {
 	char *from = map_pages(PAGES), *to = map_pages(PAGES);
@@ -1067,30 +790,33 @@ static enum mn_result event_uffd_move(struct mn_run *run)
 	return MN_PASS;
 }
 
-static enum mn_result event_uffd_wp(struct mn_run *run)
+/* The zero page moves as well, in a way of its own. */
+static enum mn_result event_uffd_move_zero(struct mn_run *run)
 {
-	char *addr = map_pages(PAGES);
-	struct uffdio_writeprotect args = {
-		.range = { (uintptr_t)addr, bytes(PAGES) },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	char *from = map_pages(PAGES), *to = map_pages(PAGES);
+	struct uffdio_move args = {
+		.dst = (uintptr_t)to,
+		.src = (uintptr_t)from,
+		.len = bytes(PAGES),
 	};
-	int fd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
 
 	if (fd < 0)
-		return skip(run, "no UFFDIO_WRITEPROTECT");
-	mn_fill(addr, PAGES, 1);
-	REQUIRE(run, register_uffd(fd, addr, bytes(PAGES),
-				   UFFDIO_REGISTER_MODE_WP));
-	REQUIRE(run, mirror(run, addr, PAGES, true));
-	REQUIRE(run, !ioctl(fd, UFFDIO_WRITEPROTECT, &args));
-	run->stale += mn_writable(run->fd, addr, PAGES);
-	run->stale += mn_wrong(run->fd, addr, PAGES);
-
-	args.mode = 0;
-	REQUIRE(run, !ioctl(fd, UFFDIO_WRITEPROTECT, &args));
-	settle(run, addr, PAGES, true);
-	REQUIRE(run, !mn_mirror(run->fd, addr, PAGES, true));
+		return skip(run, "no UFFDIO_MOVE");
+	REQUIRE(run, register_uffd(fd, to, bytes(PAGES),
+				   UFFDIO_REGISTER_MODE_MISSING));
+	run->pages = PAGES;
+	REQUIRE(run, !mn_mirror(run->fd, from, PAGES, false) && begin(run));
+	REQUIRE(run, !ioctl(fd, UFFDIO_MOVE, &args));
+	REQUIRE(run, !mn_cpu(to));
+	settle(run, from, PAGES, true);
+	settle(run, to, PAGES, true);
 	return MN_PASS;
+}
+
+static enum mn_result event_uffd_wp(struct mn_run *run)
+{
+	return protect_by_uffd(run, map_pages(PAGES), bytes(PAGES));
 }
 
 static enum mn_result event_soft_dirty(struct mn_run *run)
@@ -1111,6 +837,11 @@ static enum mn_result event_soft_dirty(struct mn_run *run)
 	REQUIRE(run, !mn_soft_dirty(page_at(addr, 1)));
 	settle(run, addr, PAGES, true);
 	return MN_PASS;
+}
+
+static enum mn_result event_pagemap_scan(struct mn_run *run)
+{
+	return scan_pagemap(run, map_pages(PAGES), bytes(PAGES));
 }
 
 /* The end of an address space */
@@ -1316,50 +1047,8 @@ static enum mn_result event_oom_reap(struct mn_run *run)
 
 /* All of them */
 
-#define MN_EVENT(name, seconds)	{ #name, event_##name, seconds },
-
 const struct mn_event mn_events[] = {
 	MN_EVENTS(MN_EVENT)
 };
 
 const size_t mn_nr_events = ARRAY_SIZE(mn_events);
-
-enum mn_result mn_run_event(const struct mn_event *event, struct mn_run *run)
-{
-	unsigned int style = run->style;
-	struct tmn_stats stats;
-	enum mn_result result;
-	int ret;
-
-	memset(run, 0, sizeof(*run));
-	run->style = style;
-	run->fd = mn_open();
-	if (run->fd < 0)
-		return skip(run, "no " MN_DEVICE ": %s", strerror(-run->fd));
-	ret = mn_attach(run->fd, style, 0, 0);
-	if (ret == -EOPNOTSUPP) {
-		close(run->fd);
-		return skip(run, "no style %s", mn_style_name(style));
-	}
-	if (ret) {
-		close(run->fd);
-		return verdict(run, MN_FAIL, "attach: %s", strerror(-ret));
-	}
-
-	result = event->run(run);
-	if (result == MN_PASS && mn_stats(run->fd, &stats))
-		result = verdict(run, MN_FAIL, "no statistics");
-	if (result == MN_PASS) {
-		if (!run->callbacks)
-			run->callbacks = mn_callbacks(&stats) - run->before;
-		if (run->stale)
-			result = verdict(run, MN_FAIL, "%u stale", run->stale);
-		else if (!run->callbacks)
-			result = verdict(run, MN_FAIL, "no callback");
-		else if (!mn_balanced(run->fd))
-			result = verdict(run, MN_FAIL,
-					 "starts and ends do not balance");
-	}
-	close(run->fd);
-	return result;
-}

@@ -41,7 +41,10 @@ struct mn_run {
 	char why[160];
 };
 
-/* X(name, seconds): every event, and how long it may take. */
+/*
+ * X(name, seconds): every event, and how long it may take.  Events for every
+ * style; what differs from these for THP and hugetlb; what only drivers do.
+ */
 #define MN_EVENTS(X)			\
 	X(munmap, 60)			\
 	X(madv_dontneed, 60)		\
@@ -51,6 +54,7 @@ struct mn_run {
 	X(mprotect, 60)			\
 	X(mremap, 60)			\
 	X(mremap_pmd, 60)		\
+	X(mremap_pud, 60)		\
 	X(fork_cow_parent, 60)		\
 	X(fork_cow_child, 60)		\
 	X(ksm_merge, 120)		\
@@ -67,7 +71,9 @@ struct mn_run {
 	X(hugetlb_cow, 60)		\
 	X(hugetlb_truncate, 60)		\
 	X(uffd_move, 60)		\
+	X(uffd_move_zero, 60)		\
 	X(uffd_wp, 60)			\
+	X(pagemap_scan, 60)		\
 	X(soft_dirty, 60)		\
 	X(file_writeback, 120)		\
 	X(process_exit, 60)		\
@@ -80,13 +86,63 @@ struct mn_event {
 	unsigned int seconds;
 };
 
+#define MN_HUGE_EVENTS(X)		\
+	X(thp_unmap, 60)		\
+	X(thp_dontneed, 60)		\
+	X(thp_protect, 60)		\
+	X(thp_move, 60)			\
+	X(thp_fork, 60)			\
+	X(thp_migrate, 60)		\
+	X(thp_uffd_wp, 60)		\
+	X(thp_uffd_move, 60)		\
+	X(thp_soft_dirty, 60)		\
+	X(thp_pagemap_scan, 60)		\
+	X(thp_madv_free, 60)		\
+	X(thp_pageout, 60)		\
+	X(thp_zero_page, 60)		\
+	X(thp_shmem_split, 60)		\
+	X(thp_khugepaged_shmem, 120)	\
+	X(hugetlb_protect, 60)		\
+	X(hugetlb_move, 60)		\
+	X(hugetlb_fork, 60)		\
+	X(hugetlb_migrate, 60)		\
+	X(hugetlb_uffd_wp, 60)		\
+	X(hugetlb_pagemap_scan, 60)	\
+	X(hugetlb_unshare, 60)
+
+#define MN_DRIVER_EVENTS(X)		\
+	X(uprobe, 60)			\
+	X(exclusive, 60)		\
+	X(migrate_vma, 60)		\
+	X(migrate_vma_zero, 60)		\
+	X(mkclean, 60)			\
+	X(mkclean_thp, 60)		\
+	X(wrprotect_mapping, 60)	\
+	X(clean_mapping, 60)		\
+	X(pmd_frames_unmap, 60)		\
+	X(pud_frames_unmap, 60)		\
+	X(pud_frames_protect, 60)	\
+	X(pud_frames_split, 60)
+
 extern const struct mn_event mn_events[];
 extern const size_t mn_nr_events;
+extern const struct mn_event mn_huge_events[];
+extern const struct mn_event mn_driver_events[];
 
+/* Where an event is in its table. */
 #define MN_EVENT_NUMBER(name, seconds)	MN_EVENT_##name,
 enum mn_event_number {
 	MN_EVENTS(MN_EVENT_NUMBER)
 };
+enum mn_huge_event_number {
+	MN_HUGE_EVENTS(MN_EVENT_NUMBER)
+};
+enum mn_driver_event_number {
+	MN_DRIVER_EVENTS(MN_EVENT_NUMBER)
+};
+
+/* An entry of a table of events. */
+#define MN_EVENT(name, seconds)	{ #name, event_##name, seconds },
 
 /* Runs an event under the eyes of a secondary MMU of style @run->style. */
 enum mn_result mn_run_event(const struct mn_event *event, struct mn_run *run);

@@ -57,28 +57,6 @@ static void set_limit(void)
 		mn_write_file(TIMEOUT, "5000");
 }
 
-/* Adds mappings that do not merge, and have an anon_vma each. */
-static bool add_vmas(unsigned int nr)
-{
-	static const char limit[] = "/proc/sys/vm/max_map_count";
-	size_t size = mn_page_size();
-	char *map;
-	long max;
-
-	if (!mn_read_long(limit, &max) && max < nr + 1000)
-		mn_write_file(limit, "%u", nr + 1000);
-	map = mmap(NULL, nr * size, PROT_NONE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (map == MAP_FAILED)
-		return false;
-	for (; nr >= 2; nr -= 2, map += 2 * size) {
-		if (mprotect(map, size, PROT_READ | PROT_WRITE))
-			return false;
-		*map = 1;
-	}
-	return true;
-}
-
 static void count_signal(int signal)
 {
 }
@@ -633,7 +611,7 @@ TEST_F_TIMEOUT(registering, storm_of_signals, 120)
 	unsigned int i, failed = 0;
 	int fd2 = mn_open();
 
-	ASSERT_TRUE(add_vmas(4000));
+	ASSERT_TRUE(mn_add_vmas(4000));
 	start_signals();
 	for (i = 0; i < 100; i++) {
 		failed += !!mn_attach(self->fd, TMN_STYLE_KVM, 0, 0);
@@ -655,7 +633,7 @@ TEST_F_TIMEOUT(registering, kvm_create_vm, 180)
 
 	if (kvm < 0)
 		SKIP(return, "no /dev/kvm");
-	ASSERT_TRUE(add_vmas(20000));
+	ASSERT_TRUE(mn_add_vmas(20000));
 	start_signals();
 	for (i = 0; i < 50; i++) {
 		int vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -696,7 +674,7 @@ static void register_and_exit(unsigned int seed, int ready)
 	unsigned int seeds[2] = { seed, seed + 1 };
 	pthread_t thread;
 
-	add_vmas(300);
+	mn_add_vmas(300);
 	pthread_create(&thread, NULL, keep_registering, &seeds[0]);
 	pthread_create(&thread, NULL, keep_registering, &seeds[1]);
 	(void)!write(ready, "", 1);
@@ -979,7 +957,7 @@ TEST_F_TIMEOUT(storm, register_and_use, 120)
 	pid_t pids[2];
 	uint64_t end;
 
-	ASSERT_TRUE(add_vmas(200));
+	ASSERT_TRUE(mn_add_vmas(200));
 	pids[0] = storm_process(weather, storm_punch);
 	pids[1] = storm_process(weather, storm_map);
 	pthread_create(&threads[0], NULL, storm_zap, weather);

@@ -142,7 +142,7 @@ static bool report_events(void)
 	size_t i;
 
 	for (i = 0; i < mn_nr_events; i++) {
-		for (style = TMN_STYLE_NONE + 1; style < TMN_STYLES; style++) {
+		for (style = TMN_STYLE_NONE + 1; style < TMN_STYLE_BOTH; style++) {
 			if (has_style(style))
 				good &= report_event(&mn_events[i], style);
 		}

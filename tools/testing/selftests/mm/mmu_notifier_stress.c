@@ -146,7 +146,7 @@ void may_be(struct area *area, unsigned int nr, uint64_t state)
 	__atomic_store_n(&page->noted, next, __ATOMIC_SEQ_CST);
 }
 
-void settle(struct area *area, unsigned int nr)
+void stress_settle(struct area *area, unsigned int nr)
 {
 	struct page *page = &area->pages[nr];
 
@@ -166,7 +166,7 @@ void settle_all(struct area *area, struct range range)
 	unsigned int nr;
 
 	for_each_nr(nr, range)
-		settle(area, nr);
+		stress_settle(area, nr);
 }
 
 void settle_on_two(struct area *area, struct range range)

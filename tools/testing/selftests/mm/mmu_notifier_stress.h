@@ -8,7 +8,7 @@
  * any time.  Each page of an area has a history of states: what is read there,
  * or that it cannot be reached.  Before the owner does something it notes the
  * states that may result (may_be()), and afterwards that the last one noted is
- * the only one left (settle()).  So what is seen through a secondary MMU has to
+ * the only one left (stress_settle()).  So what is seen through a secondary MMU has to
  * be one of the states between the last that had been settled before looking
  * and the last that had been noted after it.  For the owner itself, between
  * two operations, that is exactly one.
@@ -205,7 +205,7 @@ uint64_t state_of(const struct area *area, unsigned int nr);
 /* A value that no page has had. */
 uint64_t new_value(const struct area *area, unsigned int nr);
 void may_be(struct area *area, unsigned int nr, uint64_t state);
-void settle(struct area *area, unsigned int nr);
+void stress_settle(struct area *area, unsigned int nr);
 void may_all_be(struct area *area, struct range range, uint64_t state);
 void settle_all(struct area *area, struct range range);
 /* The last two noted are left: which one it is the kernel decides. */

@@ -135,7 +135,7 @@ static void write_page(struct actor *actor, unsigned int nr, uint64_t value)
 {
 	may_be(actor->area, nr, value);
 	mn_cpu_write(page_addr(actor->area, nr), value);
-	settle(actor->area, nr);
+	stress_settle(actor->area, nr);
 }
 
 /* Stores a new value through a secondary MMU, if one is attached. */
@@ -149,7 +149,7 @@ static bool try_store(struct actor *actor, unsigned int nr)
 	may_be(area, nr, value);
 	ret = mn_store(mirror->fd, page_addr(area, nr), value);
 	if (!ret)
-		settle(area, nr);
+		stress_settle(area, nr);
 	else if (ret != -ENOTCONN && ret != -EINTR)
 		complain(actor, "page %u: store through %s: %s", nr,
 			 mn_style_name(mirror->style), strerror(-ret));
@@ -163,7 +163,7 @@ static bool store_page(struct actor *actor, unsigned int nr)
 	if (try_store(actor, nr))
 		return true;
 	may_be(actor->area, nr, before);
-	settle(actor->area, nr);
+	stress_settle(actor->area, nr);
 	return false;
 }
 
@@ -520,7 +520,7 @@ static void op_pwrite(struct actor *actor, struct range range)
 		may_be(area, nr, value);
 		must(actor, pwrite(area->fd, &value, sizeof(value),
 				   nr * mn_page_size()) == sizeof(value));
-		settle(area, nr);
+		stress_settle(area, nr);
 	}
 }
 

@@ -51,6 +51,11 @@ FIXTURE_VARIANT_ADD(event, interval)
 	.style = TMN_STYLE_INTERVAL,
 };
 
+FIXTURE_VARIANT_ADD(event, both)
+{
+	.style = TMN_STYLE_BOTH,
+};
+
 FIXTURE_SETUP(event)
 {
 	self->run.style = variant->style;
@@ -60,10 +65,10 @@ FIXTURE_TEARDOWN(event)
 {
 }
 
-#define EVENT_TEST(name, seconds)					\
-TEST_F_TIMEOUT(event, name, seconds)					\
+#define EVENT_TEST(fixture, table, name, seconds)			\
+TEST_F_TIMEOUT(fixture, name, seconds)					\
 {									\
-	switch (mn_run_event(&mn_events[MN_EVENT_##name], &self->run)) { \
+	switch (mn_run_event(&table[MN_EVENT_##name], &self->run)) {	\
 	case MN_SKIP:							\
 		SKIP(return, "%s", self->run.why);			\
 	case MN_FAIL:							\
@@ -74,7 +79,64 @@ TEST_F_TIMEOUT(event, name, seconds)					\
 	}								\
 }
 
-MN_EVENTS(EVENT_TEST)
+#define ANY_EVENT_TEST(name, seconds)					\
+	EVENT_TEST(event, mn_events, name, seconds)
+MN_EVENTS(ANY_EVENT_TEST)
+
+/* Huge pages: for those that hear of single mappings. */
+
+FIXTURE(huge)
+{
+	struct mn_run run;
+};
+
+FIXTURE_VARIANT(huge)
+{
+	unsigned int style;
+};
+
+FIXTURE_VARIANT_ADD(huge, gru)
+{
+	.style = TMN_STYLE_GRU,
+};
+
+FIXTURE_VARIANT_ADD(huge, both)
+{
+	.style = TMN_STYLE_BOTH,
+};
+
+FIXTURE_SETUP(huge)
+{
+	self->run.style = variant->style;
+}
+
+FIXTURE_TEARDOWN(huge)
+{
+}
+
+#define HUGE_EVENT_TEST(name, seconds)					\
+	EVENT_TEST(huge, mn_huge_events, name, seconds)
+MN_HUGE_EVENTS(HUGE_EVENT_TEST)
+
+/* What drivers do, to memory that only mmu_notifier_fault() maps. */
+
+FIXTURE(driver)
+{
+	struct mn_run run;
+};
+
+FIXTURE_SETUP(driver)
+{
+	self->run.style = TMN_STYLE_GRU;
+}
+
+FIXTURE_TEARDOWN(driver)
+{
+}
+
+#define DRIVER_EVENT_TEST(name, seconds)				\
+	EVENT_TEST(driver, mn_driver_events, name, seconds)
+MN_DRIVER_EVENTS(DRIVER_EVENT_TEST)
 
 /* The interface */
 
@@ -115,6 +177,10 @@ TEST_F(mmu, wrong_attach)
 		{ { .style = ~0U }, -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .flags = 1 << 2 }, -EINVAL },
 		{ { .style = TMN_STYLE_GRU, .flags = TMN_ATTACH_LOCKED },
+		  -EINVAL },
+		{ { .style = TMN_STYLE_BOTH, .flags = TMN_ATTACH_LOCKED },
+		  -EINVAL },
+		{ { .style = TMN_STYLE_BOTH, .flags = TMN_ATTACH_GET },
 		  -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .flags = 1U << 31 }, -EINVAL },
 		{ { .style = TMN_STYLE_KVM, .reserved = 1 }, -EINVAL },

@@ -32,6 +32,7 @@ const char *mn_style_name(unsigned int style)
 		[TMN_STYLE_KVM]		= "kvm",
 		[TMN_STYLE_XPMEM]	= "xpmem",
 		[TMN_STYLE_INTERVAL]	= "interval",
+		[TMN_STYLE_BOTH]	= "both",
 	};
 
 	return style < TMN_STYLES ? names[style] : "unknown";
@@ -299,6 +300,27 @@ void *mn_map(size_t length, size_t align)
 		munmap(map, aligned - map);
 	munmap(aligned + length, map + align - aligned);
 	return aligned;
+}
+
+bool mn_add_vmas(unsigned int nr)
+{
+	static const char limit[] = "/proc/sys/vm/max_map_count";
+	size_t size = mn_page_size();
+	char *map;
+	long max;
+
+	if (!mn_read_long(limit, &max) && max < nr + 1000)
+		mn_write_file(limit, "%u", nr + 1000);
+	map = mmap(NULL, nr * size, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return false;
+	for (; nr >= 2; nr -= 2, map += 2 * size) {
+		if (mprotect(map, size, PROT_READ | PROT_WRITE))
+			return false;
+		*map = 1;
+	}
+	return true;
 }
 
 uint64_t mn_now_ns(void)

@@ -103,6 +103,8 @@ unsigned int mn_mirror(int fd, void *addr, size_t pages, bool write);
 size_t mn_page_size(void);
 /* Anonymous private memory, @align a power of two; exits when there is none. */
 void *mn_map(size_t length, size_t align);
+/* Adds mappings that do not merge; each second one has an anon_vma of its own. */
+bool mn_add_vmas(unsigned int nr);
 uint64_t mn_now_ns(void);
 void mn_sleep_ms(unsigned int ms);
 /* Whether this kernel's core is the one whose registration drains. */

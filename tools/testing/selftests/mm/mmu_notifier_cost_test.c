@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MMU notifiers: what it costs to register a secondary MMU that has only
+ * invalidate_page does not depend on how much the process has mapped.
+ *
+ * MN_TOLERANCE is by how many percent the times may differ: 2 where the clock
+ * counts instructions (QEMU's -icount).  By default it allows for noise, far
+ * below what a look at each VMA would cost.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+#include "mmu_notifier_util.h"
+
+#define MET	MN_PARAMETERS "met"
+
+static const unsigned int sizes[] = { 10, 1000, 30000 };
+
+/* The least time that registering took of some times, in ns; 0: it failed. */
+static uint64_t cost(int fd, unsigned int style)
+{
+	struct tmn_bench bench = { .style = style, .loops = 51 };
+
+	return ioctl(fd, TMN_BENCH, &bench) ? 0 : bench.register_min_ns;
+}
+
+static unsigned int tolerance(void)
+{
+	const char *percent = getenv("MN_TOLERANCE");
+
+	return percent ? atoi(percent) : 300;
+}
+
+FIXTURE(cost)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(cost)
+{
+	self->fd = mn_open();
+	if (self->fd < 0)
+		SKIP(return, "no " MN_DEVICE);
+	if (!cost(self->fd, TMN_STYLE_GRU))
+		SKIP(return, "no invalidate_page");
+}
+
+FIXTURE_TEARDOWN(cost)
+{
+	if (self->fd >= 0)
+		close(self->fd);
+}
+
+TEST_F_TIMEOUT(cost, any_number_of_vmas, 180)
+{
+	uint64_t ns[ARRAY_SIZE(sizes)], few;
+	unsigned int have = 0, i;
+
+	few = cost(self->fd, TMN_STYLE_KVM);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		ASSERT_TRUE(mn_add_vmas(sizes[i] - have));
+		have = sizes[i];
+		ns[i] = cost(self->fd, TMN_STYLE_GRU);
+		ASSERT_NE(0, ns[i]);
+		TH_LOG("%u VMAs: %llu ns", have, (unsigned long long)ns[i]);
+	}
+	for (i = 1; i < ARRAY_SIZE(sizes); i++) {
+		EXPECT_LE(ns[i] * 100, ns[0] * (100 + tolerance()));
+		EXPECT_LE(ns[0] * 100, ns[i] * (100 + tolerance()));
+	}
+
+	/* That the measure tells: who has to look at them pays for them. */
+	EXPECT_GT(cost(self->fd, TMN_STYLE_KVM), 20 * few);
+}
+
+/* Which locks a registration of @style came to look at. */
+static bool looks_at(int fd, unsigned int style, const char *lock)
+{
+	char names[4096];
+	ssize_t length;
+	FILE *file;
+
+	if (mn_write_file(MET, "\n") || !cost(fd, style))
+		return false;
+	file = fopen(MET, "r");
+	if (!file)
+		return false;
+	length = fread(names, 1, sizeof(names) - 1, file);
+	names[length] = '\0';
+	fclose(file);
+	return strstr(names, lock);
+}
+
+TEST_F(cost, no_rmap_lock)
+{
+	static const char * const locks[] = { "i_mmap", "anon_vma" };
+	unsigned int i;
+
+	if (access(MET, R_OK | W_OK))
+		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
+	ASSERT_TRUE(mn_add_vmas(100));
+	for (i = 0; i < ARRAY_SIZE(locks); i++) {
+		EXPECT_FALSE(looks_at(self->fd, TMN_STYLE_GRU, locks[i]));
+		EXPECT_TRUE(looks_at(self->fd, TMN_STYLE_KVM, locks[i]));
+	}
+}
+
+TEST_HARNESS_MAIN
