@@ -43,7 +43,7 @@ static enum tmd_kind tmd_kind_of(const struct vm_area_struct *vma)
 }
 
 /* The page frame for an address: large mappings begin at a large boundary. */
-static unsigned long tmd_frame_of(const struct vm_area_struct *vma,
+static unsigned long tmd_frame_of(struct vm_area_struct *vma,
 				  unsigned long address)
 {
 	pgoff_t index = linear_page_index(vma, address) &
