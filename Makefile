@@ -8,7 +8,8 @@
 export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test mutants series am build shell kunit model stress stress-ng check bisect clean
+.PHONY: help run test mutants series am build shell kunit model stress stress-ng \
+	style coverage check check-all bisect clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -27,7 +28,12 @@ help:
 ## make stress-ng MINUTES=10
 ##               Debian's stress-ng, watched by secondary MMUs
 ## make model    the model of registration, whole and with each step removed
-## make check    checkpatch, sparse, kernel-doc, W=1 and shellcheck
+## make style    checkpatch, sparse, kernel-doc, W=1 and shellcheck
+## make debug-lockdep, debug-kasan, debug-kcsan, debug-rt
+##               all tests in a kernel that watches itself
+## make coverage which lines the tests run, where allocations fail as well
+## make check    what of all this fits into an hour, in one table
+## make check-all  everything
 ## make bisect   every patch of the series builds and boots
 ## make clean    remove what was built; out/linux (the source) stays
 ##
@@ -78,9 +84,23 @@ stress stress-ng:
 model:
 	@lab/model.sh
 
-check:
+style:
 	@lab/base.sh
-	@lab/check.sh
+	@lab/style.sh
+
+debug-%:
+	@lab/debug.sh $*
+
+coverage:
+	@lab/coverage.sh
+
+CHECKS := style model coverage debug-lockdep debug-kasan stress
+check:
+	@lab/check.sh $(CHECKS)
+
+check-all:
+	@lab/check.sh $(CHECKS) test debug-kcsan debug-rt mutants clients compile \
+		bases bisect bench
 
 bisect:
 	@lab/base.sh

@@ -15,8 +15,15 @@ lock "$out/log/lock-linux" -s
 lock "$out/log/lock-$name"
 [ -f "$build/vmlinux" ] || need_space "$out" 1500
 step "$name: configuration" "$out/log/config-$name" "$here/config.sh" "$src" "$build" "$@"
+# Where the configuration has gcov, it is for the core alone.
+gcov=()
+if grep -q '^CONFIG_GCOV_KERNEL=y' "$build/.config"; then
+	for c in "$src"/mm/mmu_notifier*.c; do
+		gcov+=("GCOV_PROFILE_$(basename "$c" .c).o=y")
+	done
+fi
 step "$name: kernel and modules" "$out/log/build-$name" \
-	make -C "$src" O="$build" -j"$jobs" bzImage modules
+	make -C "$src" O="$build" -j"$jobs" "${gcov[@]}" bzImage modules
 
 # The programs among mm's mmu_notifier*.c are those with a main; NAME_*.c is a
 # part of the program NAME, and the others are what all share.

@@ -1,83 +1,22 @@
 #!/bin/bash
-# Usage: check.sh
+# Usage: check.sh TARGET...
 #
-# checkpatch, sparse, W=1 and kernel-doc on what the series adds, line by line:
-# what Linux's own lines in the same files provoke is not shown. shellcheck on
-# the scripts, and whether everything is in the series.
+# Makes each target, whatever became of the others, and prints one table: its
+# verdict, how long it took, and the last thing it said. Fails if any did.
 set -uo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
-"$here/tools.sh" build check
-linux=$out/linux build=$out/build/check log=$out/log/check
+log=$out/log/check table=$out/log/check/table
 mkdir -p "$log"
-g=(git -C "$linux")
-bad=0
-
-verdict() { # NAME FILE: FILE holds the complaints
-	if [ -s "$2" ]; then
-		printf '  %-12s %s\n' "$1" "$(wc -l <"$2") lines:" >&2
-		head -n 40 "$2" | sed 's/^/    /' >&2
-		bad=1
-	else
-		printf '  %-12s clean\n' "$1" >&2
-	fi
-}
-
-mapfile -t touched < <("${g[@]}" diff --name-only -M --diff-filter=d refs/lab/base refs/lab/series)
-"${g[@]}" diff -M -U0 --no-color refs/lab/base refs/lab/series | awk '
-	/^\+\+\+ / { file = substr($2, 3) }
-	/^@@/ { split(substr($3, 2), r, ","); n = r[2] == "" ? 1 : r[2]
-		for (i = 0; i < n; i++) print file ":" r[1] + i }' >"$log/lines"
-# Of FILE:LINE: messages on stdin, those on lines of the series.
-ours() {
-	awk -v linux="$linux/" 'NR == FNR { own[$0] = 1; next }
-		match($0, /[^ :]+\.[chS]:[0-9]+/) {
-			at = substr($0, RSTART, RLENGTH)
-			if (index(at, linux) == 1) at = substr(at, length(linux) + 1)
-			sub(/^(\.\.?\/)+(linux\/)?/, "", at)
-			if (at in own) print
-		}' "$log/lines" - | sort -u
-}
-
-# Whom to write to (MAINTAINERS) is for who hands the series on.
-# The Python that has the modules is Debian's.
-(cd "$linux" && PATH=/usr/bin:$PATH ./scripts/checkpatch.pl --strict --terse --no-summary --quiet \
-	--ignore FILE_PATH_CHANGES "$out"/lab-series/*.patch) >"$log/checkpatch" 2>&1
-verdict checkpatch "$log/checkpatch"
-
-"$here/config.sh" "$linux" "$build" base test || exit
-objects=()
-for f in "${touched[@]}"; do
-	[[ $f == *.c && $f != tools/* && $f != */tests/* ]] || continue
-	# A file that this configuration does not build has no object to look at.
-	[[ $f == *_stock.c ]] || objects+=("${f%.c}.o")
+: >"$table"
+failed=0
+for target; do
+	start=$SECONDS verdict=ok
+	step "make $target" "$log/$target" make -C "$top" "$target" || verdict=FAILED failed=1
+	printf '%-16s %-8s %4d:%02d  %s\n' "$target" "$verdict" $(((SECONDS - start) / 60)) \
+		$(((SECONDS - start) % 60)) "$(tail -n 1 "$log/$target" | cut -c -70)" >>"$table"
 done
-make -s -C "$linux" O="$build" -j"$jobs" prepare modules_prepare >"$log/prepare" 2>&1
-rm -f "${objects[@]/#/$build/}"
-step "W=1 and sparse: ${#objects[@]} objects" "$log/build" \
-	make -k -C "$linux" O="$build" -j"$jobs" W=1 C=1 "${objects[@]}"
-grep -E 'warning:|error:' "$log/build" | ours >"$log/w1"
-verdict "W=1, sparse" "$log/w1"
-
-(cd "$linux" && for f in "${touched[@]}"; do
-	[[ $f == *.[ch] && $f != tools/* ]] || continue
-	./scripts/kernel-doc -none -Wall "$f" 2>&1
-done) | grep -E 'warning:|error:' | ours >"$log/kernel-doc"
-verdict kernel-doc "$log/kernel-doc"
-
-mapfile -t scripts < <(cd "$top" && find lab tools .ci -name '*.sh' -o -path .ci/run)
-(cd "$top" && shellcheck "${scripts[@]}") >"$log/shellcheck" 2>&1
-verdict shellcheck "$log/shellcheck"
-
-GIT_AUTHOR_NAME=lab GIT_AUTHOR_EMAIL=lab@localhost "$here/series.sh" "$log/series" 2>&1 |
-	grep warning >"$log/missing"
-if git -C "$top" rev-parse -q --verify HEAD >/dev/null 2>&1; then
-	mapfile -t own < <(git -C "$top" ls-files -- mm include lib Documentation tools kernel fs)
-	for f in "${own[@]}"; do
-		sed 's/#.*//' "$top/series" | grep -qwF -- "$f" ||
-			echo "$f is not in the series" >>"$log/missing"
-	done
-fi
-verdict series "$log/missing"
-exit $bad
+echo "Results (logs in ${log#"$top/"}/):"
+sed 's/^/  /' "$table"
+exit $failed

@@ -27,6 +27,7 @@ wanted() {
 	boot	busybox-static		/usr/share/doc/busybox-static
 	boot	cpio			cpio
 	python	python3			python3
+	coverage lcov			lcov
 	stress	stress-ng		stress-ng
 	model	spin			spin
 	model	gcc			gcc
