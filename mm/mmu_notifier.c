@@ -107,6 +107,23 @@ core_initcall(mn_init);
 	hlist_for_each_entry_srcu(sub, &(subs)->list, hlist,		\
 				  srcu_read_lock_held(mn_srcu_of(mm)))
 
+/*
+ * Around a callback that must not sleep. On PREEMPT_RT the spinlocks it takes
+ * do, and the PTL that it may be called under does as well: might_sleep()
+ * knows the PTL, and what is allowed under it.
+ */
+static void mn_atomic_start(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		non_block_start();
+}
+
+static void mn_atomic_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		non_block_end();
+}
+
 /* --- Sections: interval subscriptions ---------------------------------- */
 
 /*
@@ -215,10 +232,10 @@ static void mn_list_end(struct mmu_notifier_subscriptions *subs,
 		if (!sub->ops->invalidate_range_end)
 			continue;
 		if (!mmu_notifier_range_blockable(range))
-			non_block_start();
+			mn_atomic_start();
 		sub->ops->invalidate_range_end(sub, range);
 		if (!mmu_notifier_range_blockable(range))
-			non_block_end();
+			mn_atomic_end();
 	}
 }
 
@@ -229,10 +246,10 @@ static int mn_start_one(struct mmu_notifier *sub,
 	int ret;
 
 	if (!blockable)
-		non_block_start();
+		mn_atomic_start();
 	ret = sub->ops->invalidate_range_start(sub, range);
 	if (!blockable)
-		non_block_end();
+		mn_atomic_end();
 
 	if (likely(!ret))
 		return 0;
@@ -387,9 +404,9 @@ void __mmu_notifier_invalidate_page(struct mm_struct *mm,
 	mn_for_each(sub, mm->notifier_subscriptions, mm) {
 		if (!sub->ops->invalidate_page)
 			continue;
-		non_block_start();
+		mn_atomic_start();
 		sub->ops->invalidate_page(sub, mm, address, size);
-		non_block_end();
+		mn_atomic_end();
 	}
 	srcu_read_unlock(srcu, idx);
 }
