@@ -185,6 +185,101 @@ static void mn_test_invalidate_page(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, page.pages, 1);
 }
 
+/* --- The callbacks that know no epoch --- */
+
+struct mn_test_ageing {
+	struct mmu_notifier mn;
+	unsigned int calls;
+	int young;
+};
+
+static int mn_test_age(struct mmu_notifier *mn)
+{
+	struct mn_test_ageing *sub = container_of(mn, struct mn_test_ageing, mn);
+
+	sub->calls++;
+	return sub->young;
+}
+
+static int mn_test_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
+			       unsigned long start, unsigned long end)
+{
+	return mn_test_age(mn);
+}
+
+static int mn_test_test_young(struct mmu_notifier *mn, struct mm_struct *mm,
+			      unsigned long address)
+{
+	return mn_test_age(mn);
+}
+
+static void mn_test_secondary_tlbs(struct mmu_notifier *mn,
+				   struct mm_struct *mm, unsigned long start,
+				   unsigned long end)
+{
+	mn_test_age(mn);
+}
+
+static const struct mmu_notifier_ops mn_test_ageing_ops = {
+	.clear_flush_young = mn_test_clear_young,
+	.clear_young = mn_test_clear_young,
+	.test_young = mn_test_test_young,
+	.arch_invalidate_secondary_tlbs = mn_test_secondary_tlbs,
+};
+
+/* One is asked all the same if another one was young, unless one is enough. */
+static void mn_test_young(struct kunit *test)
+{
+	struct mn_test_ageing subs[2] = {};
+	struct mm_struct *mm = current->mm;
+	struct mn_test_sub none = {};
+	int i;
+
+	mn_test_register(test, &none, &mn_test_range_ops);
+	for (i = 0; i < ARRAY_SIZE(subs); i++) {
+		subs[i].mn.ops = &mn_test_ageing_ops;
+		KUNIT_ASSERT_EQ(test, 0,
+				mmu_notifier_register(&subs[i].mn, mm));
+	}
+	KUNIT_EXPECT_EQ(test, mmu_notifier_clear_young(mm, 0, PAGE_SIZE), 0);
+	KUNIT_EXPECT_EQ(test, mmu_notifier_test_young(mm, 0), 0);
+	for (i = 0; i < ARRAY_SIZE(subs); i++)
+		KUNIT_EXPECT_EQ(test, subs[i].calls, 2);
+
+	/* The youngest subscription comes first. */
+	subs[1].young = 1;
+	KUNIT_EXPECT_EQ(test, mmu_notifier_test_young(mm, 0), 1);
+	KUNIT_EXPECT_EQ(test, subs[0].calls, 2);
+	KUNIT_EXPECT_EQ(test, mmu_notifier_clear_young(mm, 0, PAGE_SIZE), 1);
+	KUNIT_EXPECT_EQ(test, 1,
+			mmu_notifier_clear_flush_young(mm, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, subs[0].calls, 4);
+	KUNIT_EXPECT_EQ(test, subs[1].calls, 5);
+
+	for (i = 0; i < ARRAY_SIZE(subs); i++)
+		mmu_notifier_unregister(&subs[i].mn, mm);
+	KUNIT_EXPECT_EQ(test, mmu_notifier_test_young(mm, 0), 0);
+	mmu_notifier_unregister(&none.mn, mm);
+}
+
+static void mn_test_tlbs(struct kunit *test)
+{
+	struct mn_test_ageing sub = { .mn.ops = &mn_test_ageing_ops };
+	struct mn_test_sub none = {};
+
+	mn_test_register(test, &none, &mn_test_range_ops);
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&sub.mn, current->mm));
+	/* The CPU's TLB may be flushed for this thread at any time. */
+	sub.calls = 0;
+	mmu_notifier_arch_invalidate_secondary_tlbs(current->mm, 0, PAGE_SIZE);
+	KUNIT_EXPECT_GE(test, sub.calls, 1);
+	mmu_notifier_unregister(&sub.mn, current->mm);
+	sub.calls = 0;
+	mmu_notifier_arch_invalidate_secondary_tlbs(current->mm, 0, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, sub.calls, 0);
+	mmu_notifier_unregister(&none.mn, current->mm);
+}
+
 /* --- Interval subscriptions --- */
 
 struct mn_test_interval {
@@ -391,6 +486,30 @@ static void mn_test_get_put(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mn_test_freed, 1);
 }
 
+/* Births are ordered: when there are no more numbers, there is no more of them. */
+static void mn_test_epoch_limit(struct kunit *test)
+{
+	struct mn_test_sub sub = { .mn.ops = &mn_test_range_ops };
+	struct mmu_notifier_subscriptions *subs;
+	struct mn_test_interval interval = {};
+	struct mn_test_sub first = {};
+
+	mn_test_register(test, &first, &mn_test_range_ops);
+	subs = current->mm->notifier_subscriptions;
+	subs->epoch = ULONG_MAX;
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
+			mmu_notifier_register(&sub.mn, current->mm));
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
+			mmu_interval_notifier_insert(&interval.sub,
+						     current->mm, 0, PAGE_SIZE,
+						     &mn_test_interval_ops));
+	subs->epoch = ULONG_MAX - 1;
+	mn_test_register(test, &sub, &mn_test_range_ops);
+	KUNIT_EXPECT_EQ(test, sub.mn.birth, ULONG_MAX);
+	mmu_notifier_unregister(&sub.mn, current->mm);
+	mmu_notifier_unregister(&first.mn, current->mm);
+}
+
 /* --- What a registration waits for --- */
 
 struct mn_test_holder {
@@ -479,12 +598,15 @@ static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_test_unaware_section),
 	KUNIT_CASE(mn_test_refused_start),
 	KUNIT_CASE(mn_test_invalidate_page),
+	KUNIT_CASE(mn_test_young),
+	KUNIT_CASE(mn_test_tlbs),
 	KUNIT_CASE(mn_test_interval_collision),
 	KUNIT_CASE(mn_test_interval_deferred),
 	KUNIT_CASE(mn_test_interval_unaware),
 	KUNIT_CASE(mn_test_interval_refused),
 	KUNIT_CASE(mn_test_interval_range),
 	KUNIT_CASE(mn_test_get_put),
+	KUNIT_CASE(mn_test_epoch_limit),
 	KUNIT_CASE(mn_test_drain_waits),
 	{}
 };
