@@ -48,6 +48,7 @@
 #include <linux/irq_work.h>
 #include <linux/ktime.h>
 #include <linux/miscdevice.h>
+#include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
@@ -1611,6 +1612,216 @@ out_free:
 	return ret;
 }
 
+/* Misuse */
+
+#ifdef CONFIG_MMU_NOTIFIER_STOCK
+static int tmn_misuse(struct tmn_file *file, unsigned long id)
+{
+	return -EOPNOTSUPP;
+}
+#else
+/* Outlives what is done to it; one at a time. */
+static struct mmu_notifier tmn_misused;
+static unsigned int tmn_misused_freed;
+static DEFINE_MUTEX(tmn_misuse_mutex);
+
+static struct mmu_notifier *tmn_misused_alloc(struct mm_struct *mm)
+{
+	return &tmn_misused;
+}
+
+static void tmn_misused_free(struct mmu_notifier *notifier)
+{
+	tmn_misused_freed++;
+}
+
+static int tmn_misused_start(struct mmu_notifier *notifier,
+			     const struct mmu_notifier_range *range)
+{
+	return 0;
+}
+
+static int tmn_misused_refuse(struct mmu_notifier *notifier,
+			      const struct mmu_notifier_range *range)
+{
+	return -EAGAIN;
+}
+
+static void tmn_misused_page(struct mmu_notifier *notifier,
+			     struct mm_struct *mm, unsigned long address,
+			     unsigned long size)
+{
+}
+
+static void tmn_misused_tlbs(struct mmu_notifier *notifier,
+			     struct mm_struct *mm, unsigned long start,
+			     unsigned long end)
+{
+}
+
+static const struct mmu_notifier_ops tmn_misused_ops = {
+	.alloc_notifier		= tmn_misused_alloc,
+	.free_notifier		= tmn_misused_free,
+	.invalidate_range_start	= tmn_misused_start,
+};
+
+static const struct mmu_notifier_ops tmn_misused_refuse_ops = {
+	.invalidate_range_start	= tmn_misused_refuse,
+};
+
+static const struct mmu_notifier_ops tmn_misused_page_ops = {
+	.alloc_notifier		= tmn_misused_alloc,
+	.free_notifier		= tmn_misused_free,
+	.invalidate_page	= tmn_misused_page,
+};
+
+static const struct mmu_notifier_ops tmn_misused_contradiction = {
+	.invalidate_range_start		= tmn_misused_start,
+	.arch_invalidate_secondary_tlbs	= tmn_misused_tlbs,
+};
+
+static int tmn_register_misused(struct mm_struct *mm,
+				const struct mmu_notifier_ops *ops)
+{
+	tmn_misused = (struct mmu_notifier){ .ops = ops };
+	return mmu_notifier_register(&tmn_misused, mm);
+}
+
+static int tmn_register_twice(struct mm_struct *mm)
+{
+	int ret;
+
+	if (!IS_ENABLED(CONFIG_DEBUG_VM))
+		return -EOPNOTSUPP;
+	ret = tmn_register_misused(mm, &tmn_misused_ops);
+	if (ret)
+		return ret;
+	ret = mmu_notifier_register(&tmn_misused, mm);
+	mmu_notifier_unregister(&tmn_misused, mm);
+	return ret;
+}
+
+static int tmn_unregister_twice(struct mm_struct *mm)
+{
+	int ret = tmn_register_misused(mm, &tmn_misused_ops);
+
+	if (ret)
+		return ret;
+	mmu_notifier_unregister(&tmn_misused, mm);
+	mmu_notifier_unregister(&tmn_misused, mm);
+	return 0;
+}
+
+static int tmn_put_twice(struct mm_struct *mm)
+{
+	struct mmu_notifier *notifier;
+
+	tmn_misused_freed = 0;
+	tmn_misused = (struct mmu_notifier){};
+	notifier = mmu_notifier_get(&tmn_misused_ops, mm);
+	if (IS_ERR(notifier))
+		return PTR_ERR(notifier);
+	mmu_notifier_put(notifier);
+	mmu_notifier_put(notifier);
+	mmu_notifier_synchronize();
+	return tmn_misused_freed == 1 ? 0 : -EUCLEAN;
+}
+
+/* Nobody asked whether the page may go: it goes. */
+static int tmn_refuse(struct mm_struct *mm)
+{
+	unsigned long address;
+	int ret, unmapped;
+
+	address = vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ,
+			  MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	if (IS_ERR_VALUE(address))
+		return address;
+	ret = tmn_register_misused(mm, &tmn_misused_refuse_ops);
+	unmapped = vm_munmap(address, PAGE_SIZE);
+	if (!ret)
+		mmu_notifier_unregister(&tmn_misused, mm);
+	return ret ?: unmapped;
+}
+
+/* Neither is registered: there is nothing to undo. */
+static int tmn_register_locked(struct mm_struct *mm, bool get)
+{
+	struct mmu_notifier *notifier;
+	int ret;
+
+	ret = mmap_write_lock_killable(mm);
+	if (ret)
+		return ret;
+	if (get) {
+		notifier = mmu_notifier_get_locked(&tmn_misused_page_ops, mm);
+		ret = PTR_ERR_OR_ZERO(notifier);
+	} else {
+		tmn_misused = (struct mmu_notifier){
+			.ops = &tmn_misused_page_ops
+		};
+		ret = __mmu_notifier_register(&tmn_misused, mm);
+	}
+	mmap_assert_write_locked(mm);
+	mmap_write_unlock(mm);
+	return ret;
+}
+
+static int tmn_register_dead(struct tmn_file *file, bool interval)
+{
+	struct mmu_interval_notifier unused;
+	struct mm_struct *mm;
+	int ret;
+
+	ret = down_read_killable(&file->rwsem);
+	if (ret)
+		return ret;
+	if (!file->mirror) {
+		ret = -ENOTCONN;
+		goto out_unlock;
+	}
+	mm = file->mirror->mm;
+	if (atomic_read(&mm->mm_users))
+		ret = -EBUSY;
+	else if (interval)
+		ret = mmu_interval_notifier_insert(&unused, mm, 0, PAGE_SIZE,
+						   &tmn_interval_ops);
+	else
+		ret = tmn_register_misused(mm, &tmn_misused_ops);
+out_unlock:
+	up_read(&file->rwsem);
+	return ret;
+}
+
+static int tmn_misuse(struct tmn_file *file, unsigned long id)
+{
+	struct mm_struct *mm = current->mm;
+
+	guard(mutex)(&tmn_misuse_mutex);
+
+	switch (id) {
+	case TMN_MISUSE_REGISTER_TWICE:
+		return tmn_register_twice(mm);
+	case TMN_MISUSE_UNREGISTER_TWICE:
+		return tmn_unregister_twice(mm);
+	case TMN_MISUSE_PUT_TWICE:
+		return tmn_put_twice(mm);
+	case TMN_MISUSE_REFUSE:
+		return tmn_refuse(mm);
+	case TMN_MISUSE_OPS:
+		return tmn_register_misused(mm, &tmn_misused_contradiction);
+	case TMN_MISUSE_LOCKED:
+	case TMN_MISUSE_GET_LOCKED:
+		return tmn_register_locked(mm, id == TMN_MISUSE_GET_LOCKED);
+	case TMN_MISUSE_DEAD:
+	case TMN_MISUSE_DEAD_INTERVAL:
+		return tmn_register_dead(file, id == TMN_MISUSE_DEAD_INTERVAL);
+	default:
+		return -EINVAL;
+	}
+}
+#endif
+
 /* The device */
 
 static int tmn_open(struct inode *inode, struct file *filp)
@@ -1661,6 +1872,8 @@ static long tmn_ioctl(struct file *filp, unsigned int command,
 		return tmn_misbehave(file, uptr);
 	case TMN_BENCH:
 		return tmn_bench(uptr);
+	case TMN_MISUSE:
+		return tmn_misuse(file, arg);
 	default:
 		return -ENOTTY;
 	}

@@ -209,6 +209,32 @@ struct tmn_bench {
 	__u64	unregister_median_ns;
 };
 
+/*
+ * What a driver must not do with the core.  Each gets a warning in the kernel's
+ * log, and otherwise does no harm.
+ */
+enum tmn_misuse_id {
+	/* Registers what is registered already: EEXIST with DEBUG_VM. */
+	TMN_MISUSE_REGISTER_TWICE,
+	/* Unregisters what is not registered any more. */
+	TMN_MISUSE_UNREGISTER_TWICE,
+	/* Puts once more than it got. */
+	TMN_MISUSE_PUT_TWICE,
+	/* Says no to an invalidation that does not ask. */
+	TMN_MISUSE_REFUSE,
+	/* Registers ops that exclude each other: EINVAL. */
+	TMN_MISUSE_OPS,
+	/* Registers for single pages while it holds mmap_lock: EINVAL. */
+	TMN_MISUSE_LOCKED,
+	/* The same with mmu_notifier_get_locked(). */
+	TMN_MISUSE_GET_LOCKED,
+	/* Registers with the mm that the file is attached to, dead: EINVAL. */
+	TMN_MISUSE_DEAD,
+	/* The same for an interval. */
+	TMN_MISUSE_DEAD_INTERVAL,
+	TMN_MISUSES,
+};
+
 #define TMN_ATTACH	_IOW('N', 0x00, struct tmn_attach)
 #define TMN_DETACH	_IO('N', 0x01)
 #define TMN_LOAD	_IOWR('N', 0x02, struct tmn_access)
@@ -219,5 +245,10 @@ struct tmn_bench {
 #define TMN_BENCH	_IOWR('N', 0x07, struct tmn_bench)
 #define TMN_WATCH	_IOW('N', 0x08, struct tmn_range)
 #define TMN_FAULT	_IOWR('N', 0x09, struct tmn_fault)
+/*
+ * The argument is one of enum tmn_misuse_id.  EOPNOTSUPP: this kernel does not
+ * notice.  EUCLEAN: it did harm.  EBUSY: the mm is not dead.
+ */
+#define TMN_MISUSE	_IO('N', 0x0b)
 
 #endif /* _LIB_TEST_MMU_NOTIFIER_UAPI_H */

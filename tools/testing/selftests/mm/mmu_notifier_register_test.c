@@ -32,10 +32,8 @@
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
+#include "mmu_notifier_section.h"
 #include "mmu_notifier_util.h"
-
-#define MUTANT		MN_PARAMETERS "mutant"
-#define TIMEOUT		MN_PARAMETERS "register_timeout_ms"
 
 #ifndef KVM_CREATE_VM
 #define KVM_CREATE_VM	_IO(0xAE, 0x01)
@@ -48,13 +46,6 @@
 static bool have_device(void)
 {
 	return !access(MN_DEVICE, R_OK | W_OK);
-}
-
-/* How long registering may take, where it has a limit: the kernel's default. */
-static void set_limit(void)
-{
-	if (mn_core_drains())
-		mn_write_file(TIMEOUT, "5000");
 }
 
 static void count_signal(int signal)
@@ -87,152 +78,8 @@ static void stop_signals(void)
 /* The steps of registration */
 
 /**
- * struct scene - one section that sleeps, and what it is to change
- * @first: the secondary MMU that makes it sleep
- * @addr: one page
- * @file: what @addr maps, or -1
- * @owner: the process whose memory it is
- * @go: for an actor in another process: a byte to begin
- */
-struct scene {
-	int first;
-	char *addr;
-	int file;
-	pid_t owner;
-	int go[2];
-};
-
-struct step {
-	const char *name;
-	/* What the core calls the step, NULL where it cannot go without. */
-	const char *mutant;
-	/* The style that was there before, XPMEM if none. */
-	unsigned int first;
-	/* Whether @addr is shared memory. */
-	bool file;
-	/* Whether the section runs in a process that does not share the mm. */
-	bool bystander;
-	/* Something else that is needed; after the page was written. */
-	bool (*prepare)(struct scene *scene);
-	/* Runs the section. */
-	bool (*act)(struct scene *scene);
-};
-
-/* Holds i_mmap_rwsem; mmap_lock of none of those who map the file. */
-static bool punch_hole(struct scene *scene)
-{
-	return !fallocate(scene->file,
-			  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			  mn_page_size());
-}
-
-/* Holds the root anon_vma; the owner's mmap_lock is long dropped by then. */
-static bool move_to_other_node(struct scene *scene)
-{
-	int node = !mn_node_of(scene->owner, scene->addr);
-	unsigned int tries;
-
-	for (tries = 0; tries < 50; tries++) {
-		if (mn_move_pages(scene->owner, scene->addr, 1, node) == 1)
-			return true;
-		mn_sleep_ms(20);
-	}
-	return false;
-}
-
-static bool share_with_child(struct scene *scene)
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		/* Until the parent is gone, or has closed its end. */
-		char c;
-
-		close(scene->go[1]);
-		_exit(read(scene->go[0], &c, 1) != 0);
-	}
-	return pid > 0;
-}
-
-/* Copies the page, under the lock of its VMA alone. */
-static bool write_page(struct scene *scene)
-{
-	mn_fill(scene->addr, 1, 2);
-	return true;
-}
-
-/* Holds mmap_lock for reading. */
-static bool zap_page(struct scene *scene)
-{
-	return !madvise(scene->addr, mn_page_size(), MADV_DONTNEED);
-}
-
-static const struct step step_i_mmap = {
-	.name = "i_mmap",
-	.mutant = "i_mmap",
-	.file = true,
-	.bystander = true,
-	.act = punch_hole,
-};
-
-static const struct step step_anon_vma = {
-	.name = "anon_vma",
-	.mutant = "anon_vma",
-	.bystander = true,
-	.act = move_to_other_node,
-};
-
-static const struct step step_vma_lock = {
-	.name = "vma_lock",
-	.mutant = "vma_lock",
-	.prepare = share_with_child,
-	.act = write_page,
-};
-
-static const struct step step_mmap_lock = {
-	.name = "mmap_lock",
-	.act = zap_page,
-};
-
-/* A section that is waited for ends: its end is nothing to the new one. */
-static const struct step step_epoch = {
-	.name = "epoch",
-	.mutant = "epoch",
-	.file = true,
-	.bystander = true,
-	.act = punch_hole,
-};
-
-/*
- * A registration that fails has to wait until nobody is in the middle of
- * calling callbacks, so it would wait for those of the other styles; the
- * callbacks of intervals are not counted in.
- */
-static const struct step step_i_mmap_interval = {
-	.name = "i_mmap",
-	.first = TMN_STYLE_INTERVAL,
-	.file = true,
-	.bystander = true,
-	.act = punch_hole,
-};
-
-struct actor {
-	const struct step *step;
-	struct scene *scene;
-	bool done;
-};
-
-static void *act(void *arg)
-{
-	struct actor *actor = arg;
-
-	actor->done = actor->step->act(actor->scene);
-	return NULL;
-}
-
-/**
  * struct outcome - what came of registering during a section
- * @error: why the scene could not be set, NULL if it could
+ * @error: why the section could not be set, NULL if it could
  * @ret: what registering returned
  * @ns: how long it took
  * @early: it returned while the section was still asleep
@@ -248,122 +95,43 @@ struct outcome {
 	bool unbalanced;
 };
 
-/* The section's process, if it is another one; waits until told. */
-static pid_t fork_bystander(const struct step *step, struct scene *scene)
-{
-	pid_t pid = fork();
-	char c;
-
-	if (pid)
-		return pid;
-	close(scene->go[1]);
-	if (read(scene->go[0], &c, 1) != 1)
-		_exit(1);
-	_exit(!step->act(scene));
-}
-
-static bool set_scene(const struct step *step, struct scene *scene, pid_t *pid)
-{
-	size_t size = mn_page_size();
-
-	scene->owner = getpid();
-	scene->file = -1;
-	if (pipe(scene->go))
-		return false;
-	if (step->file) {
-		scene->file = memfd_create("scene", 0);
-		if (scene->file < 0 || ftruncate(scene->file, size))
-			return false;
-		scene->addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-				   MAP_SHARED, scene->file, 0);
-	} else {
-		scene->addr = mn_map(size, size);
-	}
-	/* Before the page is there: it is not to be shared with this one. */
-	if (step->bystander) {
-		*pid = fork_bystander(step, scene);
-		if (*pid < 0)
-			return false;
-	}
-
-	scene->first = mn_open();
-	if (scene->first < 0 ||
-	    mn_attach(scene->first, step->first ?: TMN_STYLE_XPMEM, 0, 0))
-		return false;
-	mn_fill(scene->addr, 1, 1);
-	return !step->prepare || step->prepare(scene);
-}
-
 /*
  * Has a section sleep for @sleep_ms and attaches @fd meanwhile.  The section
  * has ended when this returns.
  */
-static struct outcome run_step(const struct step *step, int fd,
+static struct outcome run_step(const struct mn_step *step, int fd,
 			       unsigned int style, unsigned int sleep_ms)
 {
 	struct outcome outcome = {};
-	struct actor actor = { .step = step };
-	struct scene scene = {};
-	struct tmn_stats stats;
-	pthread_t thread;
+	struct mn_section section;
 	uint64_t value;
-	pid_t pid = 0;
-	int status = 0;
 
-	actor.scene = &scene;
-	if (!set_scene(step, &scene, &pid) ||
-	    mn_stall(scene.first, scene.addr, mn_page_size(), sleep_ms * 1000)) {
-		outcome.error = "the scene could not be set";
+	outcome.error = mn_begin_section(&section, step, sleep_ms);
+	if (outcome.error)
 		return outcome;
-	}
-
-	if (pid)
-		(void)!write(scene.go[1], "", 1);
-	else
-		pthread_create(&thread, NULL, act, &actor);
-	if (mn_wait_stalled(scene.first)) {
-		outcome.error = "the section did not begin";
-		return outcome;
-	}
 
 	outcome.ns = mn_now_ns();
 	outcome.ret = mn_attach(fd, style, 0, 0);
 	outcome.ns = mn_now_ns() - outcome.ns;
-	mn_stats(scene.first, &stats);
-	outcome.early = stats.sleeping;
+	outcome.early = mn_section_sleeps(&section);
 	/* Use it at once. */
 	if (!outcome.ret)
-		mn_load(fd, scene.addr, &value);
+		mn_load(fd, section.addr, &value);
 
-	if (pid) {
-		waitpid(pid, &status, 0);
-		actor.done = !status;
-	} else {
-		pthread_join(thread, NULL);
-	}
-	if (!actor.done)
+	if (!mn_wait_section(&section))
 		outcome.error = "the section failed";
 
 	if (!outcome.ret) {
-		outcome.stale += mn_stale(fd, scene.addr, 1);
-		mn_fill(scene.addr, 1, 3);
-		outcome.stale += mn_wrong(fd, scene.addr, 1);
+		outcome.stale += mn_stale(fd, section.addr, 1);
+		mn_fill(section.addr, 1, 3);
+		outcome.stale += mn_wrong(fd, section.addr, 1);
 		/* It is told of what comes next. */
-		madvise(scene.addr, mn_page_size(), MADV_DONTNEED);
-		outcome.stale += mn_wrong(fd, scene.addr, 1);
+		madvise(section.addr, mn_page_size(), MADV_DONTNEED);
+		outcome.stale += mn_wrong(fd, section.addr, 1);
 		outcome.unbalanced = !mn_balanced(fd);
 	}
-	outcome.unbalanced |= !mn_balanced(scene.first);
-	close(scene.go[1]);
-	close(scene.first);
+	outcome.unbalanced |= !mn_end_section(&section);
 	return outcome;
-}
-
-static bool machine_has(const struct step *step)
-{
-	if (step == &step_anon_vma)
-		return !access("/sys/devices/system/node/node1", F_OK);
-	return true;
 }
 
 FIXTURE(draining)
@@ -395,7 +163,7 @@ FIXTURE_SETUP(draining)
 {
 	if (!have_device())
 		SKIP(return, "no " MN_DEVICE);
-	set_limit();
+	mn_default_limit();
 	self->fd = mn_open();
 	ASSERT_LE(0, self->fd);
 }
@@ -410,9 +178,9 @@ TEST_F_TIMEOUT(draining, which, 60)						\
 {									\
 	struct outcome outcome;						\
 									\
-	if (!machine_has(&step_##which))				\
+	if (!mn_machine_has(&mn_step_##which))				\
 		SKIP(return, "no two NUMA nodes");			\
-	outcome = run_step(&step_##which, self->fd, variant->style, 700); \
+	outcome = run_step(&mn_step_##which, self->fd, variant->style, 700); \
 	ASSERT_EQ(NULL, outcome.error) {				\
 		TH_LOG("%s", outcome.error);				\
 	}								\
@@ -436,12 +204,12 @@ enum mutant_result {
 	MUTANT_BROKE,
 };
 
-static enum mutant_result run_mutant(const struct step *step)
+static enum mutant_result run_mutant(const struct mn_step *step)
 {
 	int status = -1;
 	pid_t pid;
 
-	if (mn_write_file(MUTANT, "%s", step->mutant))
+	if (mn_write_file(MN_MUTANT, "%s", step->mutant))
 		return MUTANT_BROKE;
 	/* What it leaves behind ends with its process. */
 	pid = fork();
@@ -463,7 +231,7 @@ static enum mutant_result run_mutant(const struct step *step)
 	}
 	if (pid > 0)
 		waitpid(pid, &status, 0);
-	mn_write_file(MUTANT, "\n");
+	mn_write_file(MN_MUTANT, "\n");
 	return WIFEXITED(status) ? WEXITSTATUS(status) : MUTANT_BROKE;
 }
 
@@ -475,9 +243,9 @@ FIXTURE_SETUP(mutant)
 {
 	if (!have_device())
 		SKIP(return, "no " MN_DEVICE);
-	if (access(MUTANT, W_OK))
+	if (access(MN_MUTANT, W_OK))
 		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
-	set_limit();
+	mn_default_limit();
 }
 
 FIXTURE_TEARDOWN(mutant)
@@ -487,9 +255,9 @@ FIXTURE_TEARDOWN(mutant)
 #define MUTANT_TEST(which)						\
 TEST_F_TIMEOUT(mutant, which, 60)					\
 {									\
-	if (!machine_has(&step_##which))				\
+	if (!mn_machine_has(&mn_step_##which))				\
 		SKIP(return, "no two NUMA nodes");			\
-	ASSERT_EQ(MUTANT_CAUGHT, run_mutant(&step_##which));		\
+	ASSERT_EQ(MUTANT_CAUGHT, run_mutant(&mn_step_##which));		\
 }
 
 MUTANT_TEST(i_mmap)
@@ -512,14 +280,14 @@ FIXTURE_SETUP(registering)
 	self->fd = mn_open();
 	ASSERT_LE(0, self->fd);
 	self->timeout = -1;
-	mn_read_long(TIMEOUT, &self->timeout);
-	set_limit();
+	mn_read_long(MN_TIMEOUT, &self->timeout);
+	mn_default_limit();
 }
 
 FIXTURE_TEARDOWN(registering)
 {
 	if (self->timeout >= 0)
-		mn_write_file(TIMEOUT, "%ld", self->timeout);
+		mn_write_file(MN_TIMEOUT, "%ld", self->timeout);
 	close(self->fd);
 }
 
@@ -531,8 +299,8 @@ TEST_F_TIMEOUT(registering, takes_too_long, 60)
 
 	if (!mn_core_drains())
 		SKIP(return, "registration has no limit in time");
-	ASSERT_EQ(0, mn_write_file(TIMEOUT, "200"));
-	outcome = run_step(&step_i_mmap_interval, self->fd, TMN_STYLE_KVM,
+	ASSERT_EQ(0, mn_write_file(MN_TIMEOUT, "200"));
+	outcome = run_step(&mn_step_i_mmap_interval, self->fd, TMN_STYLE_KVM,
 			   2000);
 	ASSERT_EQ(NULL, outcome.error) {
 		TH_LOG("%s", outcome.error);
@@ -555,10 +323,9 @@ TEST_F_TIMEOUT(registering, takes_too_long, 60)
 /* Registers with another process's mm, and is killed while it waits. */
 TEST_F_TIMEOUT(registering, killed, 60)
 {
-	struct scene scene = {};
-	pid_t bystander, pid;
-	struct tmn_stats stats;
+	struct mn_section section;
 	uint64_t start;
+	pid_t pid;
 	int status, go[2];
 	char *page;
 
@@ -574,11 +341,7 @@ TEST_F_TIMEOUT(registering, killed, 60)
 		_exit(read(go[0], &c, 1) != 1 ||
 		      mn_attach(self->fd, TMN_STYLE_KVM, 0, getppid()));
 	}
-	ASSERT_TRUE(set_scene(&step_i_mmap_interval, &scene, &bystander));
-	ASSERT_EQ(0, mn_stall(scene.first, scene.addr, mn_page_size(),
-			      5000000));
-	ASSERT_EQ(1, write(scene.go[1], "", 1));
-	ASSERT_EQ(0, mn_wait_stalled(scene.first));
+	ASSERT_EQ(NULL, mn_begin_section(&section, &mn_step_i_mmap_interval, 5000));
 	ASSERT_EQ(1, write(go[1], "", 1));
 	mn_sleep_ms(300);
 	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
@@ -588,20 +351,18 @@ TEST_F_TIMEOUT(registering, killed, 60)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_GT(1500 * NS_PER_MS, mn_now_ns() - start);
 	EXPECT_TRUE(WIFSIGNALED(status));
-	ASSERT_EQ(0, mn_stats(scene.first, &stats));
-	EXPECT_EQ(1, stats.sleeping);
+	EXPECT_TRUE(mn_section_sleeps(&section));
 
 	/* It has not left mmap_lock behind. */
 	page = mn_map(mn_page_size(), mn_page_size());
 	mn_fill(page, 1, 1);
 	ASSERT_EQ(0, munmap(page, mn_page_size()));
-	waitpid(bystander, &status, 0);
-	EXPECT_EQ(0, status);
+	EXPECT_TRUE(mn_wait_section(&section));
 	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
 	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
-	EXPECT_EQ(0, mn_wrong(self->fd, scene.addr, 1));
+	EXPECT_EQ(0, mn_wrong(self->fd, section.addr, 1));
 	EXPECT_TRUE(mn_balanced(self->fd));
-	EXPECT_TRUE(mn_balanced(scene.first));
+	EXPECT_TRUE(mn_end_section(&section));
 }
 
 /* Registration in bad weather */
@@ -924,7 +685,7 @@ FIXTURE_SETUP(storm)
 
 	if (!have_device())
 		SKIP(return, "no " MN_DEVICE);
-	set_limit();
+	mn_default_limit();
 	self->fd = mn_open();
 	ASSERT_LE(0, self->fd);
 	weather->storm = mmap(NULL, sizeof(*weather->storm),

@@ -273,6 +273,26 @@ unsigned int mn_mirror(int fd, void *addr, size_t pages, bool write)
 	return failed;
 }
 
+const char *mn_works(int fd, unsigned int style, unsigned int flags)
+{
+	char *page = mn_map(mn_page_size(), mn_page_size());
+	const char *error = NULL;
+
+	mn_fill(page, 1, 1);
+	if (mn_attach(fd, style, flags, 0))
+		return "it cannot be attached";
+	if (mn_mirror(fd, page, 1, true))
+		error = "it cannot be used";
+	munmap(page, mn_page_size());
+	if (!error && mn_reachable(fd, page, 1))
+		error = "it was not told";
+	if (!error && !mn_balanced(fd))
+		error = "starts and ends do not balance";
+	if (mn_detach(fd))
+		error = "it cannot be detached";
+	return error;
+}
+
 /* The machine */
 
 size_t mn_page_size(void)
@@ -337,6 +357,26 @@ void mn_sleep_ms(unsigned int ms)
 
 	while (nanosleep(&left, &left) && errno == EINTR)
 		;
+}
+
+long mn_module_users(void)
+{
+	long users = -1;
+
+	mn_read_long("/sys/module/test_mmu_notifier/refcnt", &users);
+	return users;
+}
+
+bool mn_wait_module_users(long users)
+{
+	int ms;
+
+	for (ms = 0; ms < PATIENCE_MS; ms++) {
+		if (mn_module_users() == users)
+			return true;
+		mn_sleep_ms(1);
+	}
+	return false;
 }
 
 bool mn_core_drains(void)

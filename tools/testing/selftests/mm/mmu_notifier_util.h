@@ -98,6 +98,12 @@ unsigned int mn_writable(int fd, void *addr, size_t pages);
 /* Establishes translations, for stores too if @write: how many failed. */
 unsigned int mn_mirror(int fd, void *addr, size_t pages, bool write);
 
+/*
+ * Whether a secondary MMU that is not attached works: it is attached, used, told
+ * of a change, and detached.  NULL, or what does not work.
+ */
+const char *mn_works(int fd, unsigned int style, unsigned int flags);
+
 /* The machine */
 
 size_t mn_page_size(void);
@@ -107,6 +113,10 @@ void *mn_map(size_t length, size_t align);
 bool mn_add_vmas(unsigned int nr);
 uint64_t mn_now_ns(void);
 void mn_sleep_ms(unsigned int ms);
+/* How many files of the device are open, or whatever else keeps the module. */
+long mn_module_users(void);
+/* Waits until there are just so many: those of a process that exits go late. */
+bool mn_wait_module_users(long users);
 /* Whether this kernel's core is the one whose registration drains. */
 bool mn_core_drains(void);
 
