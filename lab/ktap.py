@@ -4,7 +4,8 @@
 Counts results in TAP or KTAP (the output of kselftests, of KUnit, a console log
 that holds it) and prints `N passed, N failed, N skipped` as the last line, after
 the failures. Only leaves count: a suite's line sums up what it holds. Tests
-that were planned and gave no result, and a file without results, have failed.
+that were planned and gave no result, and a file without results or without a
+plan (before them, or after), have failed.
 """
 import re
 import sys
@@ -28,31 +29,38 @@ class Counts:
 
 def count(name: str, text: str) -> Counts:
     counts = Counts()
-    results = 0
+    results = plans = 0
     planned: dict[int, int] = {}  # by indentation: results that are still due
+    ahead: dict[int, int] = {}  # by indentation: results whose plan comes last
     deeper: dict[int, bool] = {}  # by indentation: whether results lay below
 
     def lost(indent: int) -> None:
         for level in [n for n in planned if n >= indent]:
             due = planned.pop(level)
             counts.failures.extend([f"{name}: no result of a planned test"] * max(0, due))
+        for level in [n for n in ahead if n >= indent]:
+            del ahead[level]
 
     for raw in text.splitlines():
         line = STAMP.sub("", raw.rstrip("\r"))
         if plan := PLAN.match(line):
             indent = len(plan["indent"])
+            plans += 1
+            had = ahead.get(indent, 0)
             lost(indent)
             if plan["why"] is not None:
                 counts.skipped += 1
                 counts.skips.append(f"{name}:{plan['why']}")
                 results += 1
-            planned[indent] = int(plan["count"])
+            planned[indent] = int(plan["count"]) - had
         elif result := RESULT.match(line):
             indent = len(result["indent"])
             lost(indent + 1)
             results += 1
-            if indent in planned:
+            if planned.get(indent, 0) > 0:
                 planned[indent] -= 1
+            else:
+                ahead[indent] = ahead.get(indent, 0) + 1
             has_children = deeper.pop(indent, False)
             for level in [n for n in deeper if n > indent]:
                 del deeper[level]
@@ -73,6 +81,8 @@ def count(name: str, text: str) -> Counts:
     lost(0)
     if not results:
         counts.failures.append(f"{name}: no results")
+    elif not plans:
+        counts.failures.append(f"{name}: no plan, so it did not come to its end")
     return counts
 
 

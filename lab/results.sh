@@ -72,7 +72,9 @@ guest() {
 }
 
 finish() {
-	[ ! -s "$results/steps.tap" ] || parts=("steps=$results/steps.tap" "${parts[@]}")
+	local steps=$results/steps.tap
+	[ ! -s "$steps" ] || echo "1..$(grep -c . "$steps")" >>"$steps"
+	[ ! -s "$steps" ] || parts=("steps=$steps" "${parts[@]}")
 	echo "Results ($((SECONDS - begin)) s, logs in ${results#"$top/"}/ and ${out#"$top/"}/log/):"
 	"$here/ktap.py" "${parts[@]}"
 	exit

@@ -78,7 +78,7 @@ untouched() { # NAME TEXT: make am is refused and leaves the tree as it was
 back() { git -C "$tree" reset -q --hard "$base" && git -C "$tree" clean -qfdx; }
 
 echo "TAP version 13"
-echo "1..25"
+echo "1..31"
 check "series: without a kernel source" test -s "$work/series"/0001-*.patch
 refused "series: no author" "need an author" env -i PATH="$PATH" HOME="$work" OUT="$work/o" \
 	GIT_CONFIG_NOSYSTEM=1 GIT_DIR="$work/none" "$here/series.sh"
@@ -117,3 +117,18 @@ check "base: an unpacked tree" env LINUX="$tree" OUT="$work/o2" "$here/base.sh"
 refused "am: no git tree" "not the top of a git tree" env LINUX="$tree" OUT="$work/o" "$here/am.sh"
 check "base: a git tree, a tarball and an unpacked tree are one base" \
 	test "$one" = "$(git -C "$work/o2/linux" rev-parse 'refs/lab/base^{tree}')"
+
+# counts NAME N-PASSED-N-FAILED LINE...: what ktap.py says of these lines
+counts() {
+	local name=$1 wanted=$2
+	shift 2
+	printf '%s\n' "$@" >"$work/tap"
+	check "$name" test "$("$here/ktap.py" "$work/tap" | tail -n 1)" = "$wanted"
+}
+counts "ktap: a plan before the results" "2 passed, 0 failed, 0 skipped" "1..2" "ok 1 a" "ok 2 b"
+counts "ktap: a plan after the results" "2 passed, 0 failed, 0 skipped" "ok 1 a" "ok 2 b" "1..2"
+counts "ktap: a planned test without a result" "1 passed, 1 failed, 0 skipped" "1..2" "ok 1 a"
+counts "ktap: no plan" "1 passed, 1 failed, 0 skipped" "ok 1 a"
+counts "ktap: no results" "0 passed, 1 failed, 0 skipped" "# nothing"
+counts "ktap: only leaves count" "1 passed, 1 failed, 1 skipped" "1..2" \
+	"    1..2" "    ok 1 a" "    not ok 2 b" "not ok 1 suite" "ok 2 c # SKIP not here"
