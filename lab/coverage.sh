@@ -53,7 +53,7 @@ counts() {
 }
 
 selftest_files
-guest kunit 300 "echo ok 1 the guest runs commands; $after"
+guest kunit 300 "echo 1..1; echo ok 1 the guest runs commands; $after"
 parts+=("KUnit=$results/kunit.console")
 programs=(kunit)
 for f in "$build"/selftests/*_test; do

@@ -37,7 +37,7 @@ report $status "the kernel builds"
 selftest_files
 # Where freed pages are poisoned already, zeroes would hide it.
 [ "$kernel" != kasan ] || kernel_args='page_poison=1'
-guest kunit 600 'echo ok 1 the guest runs commands'
+guest kunit 600 'echo 1..1; echo ok 1 the guest runs commands'
 parts+=("KUnit=$results/kunit.console")
 for f in "$build"/selftests/*_test; do
 	program=${f##*/} allow=$(expected "${f##*/}")

@@ -66,6 +66,7 @@ change 's/^\tptep_clear_flush(vma, addr, ptep);$/&&/' mm/ksm.c
 expect 1 'mm/ksm.c: replace_page.*2 in the source, 1 in the table' "a second use in a function"
 
 fresh
+# shellcheck disable=SC2016 # sed's $, not the shell's
 change '$a\
 #define new_macro(mm, ptep)	\\\
 	wrprotect_some_ptes(mm, ptep)' mm/ksm.c

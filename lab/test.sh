@@ -26,7 +26,7 @@ part lab 2 "$here/test-lab.sh"
 part audit 1 "$here/test-audit.sh" "$out/linux"
 
 selftest_files
-guest kunit 120 'echo ok 1 the guest runs commands'
+guest kunit 120 'echo 1..1; echo ok 1 the guest runs commands'
 parts+=("KUnit in the guest=$results/kunit.console")
 for f in "$build"/selftests/*_test; do
 	[ -f "$f" ] || continue

@@ -361,6 +361,72 @@ static enum mn_result event_pud_frames_split(struct mn_run *run)
 	return MN_PASS;
 }
 
+/* As one entry where the new place has room for it, else page by page. */
+static enum mn_result move_frames(struct mn_run *run, size_t offset)
+{
+	struct frames frames;
+	char *to, *own;
+	size_t i;
+
+	need_driver(run);
+	REQUIRE(run, set_frames(&frames, TMD_PUD, PUD_FRAMES, MAP_SHARED));
+	REQUIRE(run, mirror(run, frames.own, PAGES, true));
+	to = mn_map(2 * PUD_FRAMES, PUD_FRAMES) + offset;
+	own = to + (frames.own - frames.addr);
+	REQUIRE(run, mremap(frames.addr, frames.size, frames.size,
+			    MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+	run->stale += mn_reachable(run->fd, frames.own, PAGES);
+	for (i = 0; i < PAGES; i++)
+		REQUIRE(run, mn_cpu(page_at(own, i)) ==
+			     mn_value(page_at(frames.own, i), 1));
+	settle(run, own, PAGES, true);
+	REQUIRE(run, !munmap(to, frames.size));
+	run->stale += mn_reachable(run->fd, own, PAGES);
+	return MN_PASS;
+}
+
+static enum mn_result event_pud_frames_move(struct mn_run *run)
+{
+	return move_frames(run, 0);
+}
+
+static enum mn_result event_pud_frames_move_apart(struct mn_run *run)
+{
+	return move_frames(run, PMD_FRAMES);
+}
+
+static int child_of_frames(void *arg, int in, int out)
+{
+	return 0;
+}
+
+/*
+ * Private frames in one entry: fork() takes the right to write from it.  No
+ * helper gives translations of these, so what counts is the call.  A store to
+ * them from now on would need a page in their place, which nobody gives.
+ */
+static enum mn_result event_pud_frames_fork(struct mn_run *run)
+{
+	struct tmn_stats before, after;
+	struct frames frames;
+	struct child child;
+
+	need_driver(run);
+	REQUIRE(run, set_frames(&frames, TMD_MIXED_PUD, PUD_FRAMES,
+				MAP_PRIVATE));
+	/* Unlike VM_PFNMAP, this is a matter of policy. */
+	REQUIRE(run, !madvise(frames.addr, frames.size, MADV_HUGEPAGE));
+	mn_cpu_write(frames.own, 1);
+	run->pages = 1;
+	REQUIRE(run, !mn_watch(run->fd, frames.own, bytes(1)) && begin(run));
+	REQUIRE(run, !mn_stats(run->fd, &before));
+	REQUIRE(run, fork_child(&child, child_of_frames, NULL));
+	REQUIRE(run, end_child(&child) == 0);
+	REQUIRE(run, !mn_stats(run->fd, &after));
+	REQUIRE(run, after.watched_pages == before.watched_pages + 1);
+	return MN_PASS;
+}
+
 const struct mn_event mn_driver_events[] = {
 	MN_DRIVER_EVENTS(MN_EVENT)
 };

@@ -122,7 +122,10 @@ struct mn_event {
 	X(pmd_frames_unmap, 60)		\
 	X(pud_frames_unmap, 60)		\
 	X(pud_frames_protect, 60)	\
-	X(pud_frames_split, 60)
+	X(pud_frames_split, 60)		\
+	X(pud_frames_move, 60)		\
+	X(pud_frames_move_apart, 60)	\
+	X(pud_frames_fork, 60)
 
 extern const struct mn_event mn_events[];
 extern const size_t mn_nr_events;

@@ -130,6 +130,16 @@ int mn_drop(int fd, void *addr, size_t length)
 	return do_ioctl(fd, TMN_DROP, &args);
 }
 
+int mn_watch(int fd, const void *addr, size_t length)
+{
+	struct tmn_range args = {
+		.start = (uintptr_t)addr,
+		.length = length,
+	};
+
+	return do_ioctl(fd, TMN_WATCH, &args);
+}
+
 int mn_stats(int fd, struct tmn_stats *stats)
 {
 	return do_ioctl(fd, TMN_STATS, stats);

@@ -49,6 +49,8 @@ int mn_load_nofault(int fd, const void *addr, uint64_t *value);
 int mn_store(int fd, void *addr, uint64_t value);
 int mn_store_nofault(int fd, void *addr, uint64_t value);
 int mn_drop(int fd, void *addr, size_t length);
+/* From now on calls of invalidate_page for the range are counted. */
+int mn_watch(int fd, const void *addr, size_t length);
 int mn_stats(int fd, struct tmn_stats *stats);
 uint64_t mn_callbacks(const struct tmn_stats *stats);
 
