@@ -58,7 +58,7 @@
  */
 struct mmu_notifier_subscriptions {
 	struct hlist_head list;
-	spinlock_t lock;
+	spinlock_t lock;	/* the list and the tree, see above */
 	unsigned int active;
 	unsigned long epoch;
 	unsigned long drained;
@@ -427,6 +427,7 @@ static void mn_page_key_drop(struct work_struct *work)
 	for (n = atomic_xchg(&mn_page_key_idle, 0); n; n--)
 		static_branch_dec(&mmu_notifier_page_key);
 }
+
 static DECLARE_DELAYED_WORK(mn_page_key_work, mn_page_key_drop);
 
 static void mn_page_key_get(const struct mmu_notifier_ops *ops)
@@ -562,13 +563,14 @@ static int mn_drain_all(struct mm_struct *mm, unsigned long birth)
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 	int ret = mn_drain(mm, 0, ULONG_MAX);
 
+	if (ret)
+		return ret;
 	/*
 	 * Later than @birth is impossible: publications wait for mmap_lock.
 	 * Pairs with the acquire in mn_itree_drained().
 	 */
-	if (!ret)
-		smp_store_release(&subs->drained, birth);
-	return ret;
+	smp_store_release(&subs->drained, birth);
+	return 0;
 }
 
 /*

@@ -241,11 +241,11 @@ int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.bounded = timeout_ms,
 	};
+	VMA_ITERATOR(vmi, mm, start);
 	unsigned int batch = 0;
 	struct vm_area_struct *vma;
 	bool shared;
 	int ret;
-	VMA_ITERATOR(vmi, mm, start);
 
 	mmap_assert_locked(mm);
 

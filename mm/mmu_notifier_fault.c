@@ -81,7 +81,7 @@ static bool mn_show(struct mn_access *access, spinlock_t *ptl,
 	if (mmu_notifier_mutant("fault_ptl")) {
 		/* Time for somebody else to take the page away. */
 		spin_unlock(ptl);
-		udelay(200);
+		mdelay(1);
 		access->ret = access->map(mapping, access->arg);
 		spin_lock(ptl);
 		return true;

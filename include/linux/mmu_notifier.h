@@ -21,6 +21,7 @@
 
 #else /* CONFIG_MMU_NOTIFIER_STOCK */
 
+#include <linux/bits.h>
 #include <linux/interval_tree.h>
 #include <linux/jump_label.h>
 #include <linux/list.h>
@@ -64,9 +65,9 @@ enum mmu_notifier_event {
 };
 
 /* The callbacks of this section may sleep. */
-#define MMU_NOTIFIER_RANGE_BLOCKABLE	(1 << 0)
+#define MMU_NOTIFIER_RANGE_BLOCKABLE	BIT(0)
 /* The section found subscriptions when it began: its end has to tell them. */
-#define MMU_NOTIFIER_RANGE_ANNOUNCED	(1 << 1)
+#define MMU_NOTIFIER_RANGE_ANNOUNCED	BIT(1)
 
 /**
  * struct mmu_notifier_ops - what a subscription wants to be told

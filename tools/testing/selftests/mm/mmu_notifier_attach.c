@@ -175,13 +175,15 @@ static void report(unsigned int style)
 {
 	const struct totals *total = &totals[style];
 
-	ksft_print_msg("%s: attached %llu times, %llu loads, %llu callbacks, %llu unbalanced, %llu refused\n",
+	ksft_print_msg("%s: attached %llu times, %llu refused\n",
 		       mn_style_name(style),
 		       (unsigned long long)total->attached,
+		       (unsigned long long)total->failed);
+	ksft_print_msg("%s: %llu loads, %llu callbacks, %llu unbalanced\n",
+		       mn_style_name(style),
 		       (unsigned long long)total->loads,
 		       (unsigned long long)total->callbacks,
-		       (unsigned long long)total->unbalanced,
-		       (unsigned long long)total->failed);
+		       (unsigned long long)total->unbalanced);
 	if (style == TMN_STYLE_GRU && !mn_core_drains()) {
 		ksft_test_result_skip("%s\n", mn_style_name(style));
 		return;

@@ -511,8 +511,8 @@ TEST_F_TIMEOUT(random, threads, 300)
 
 static bool load_module(void)
 {
-	return !system("modprobe -q test_mmu_notifier 2>/dev/null || "
-		       "insmod /modules/test_mmu_notifier.ko");
+	return !system("modprobe -q test_mmu_notifier 2>/dev/null") ||
+	       !system("insmod /modules/test_mmu_notifier.ko");
 }
 
 static int unload_module(void)

@@ -133,8 +133,6 @@ static enum mn_result event_exclusive(struct mn_run *run)
 {
 	char *addr = map_pages(PAGES);
 	struct tmn_stats before, after;
-	uint64_t value;
-	size_t i;
 	int ret;
 
 	need_driver(run);
@@ -143,9 +141,7 @@ static enum mn_result event_exclusive(struct mn_run *run)
 	if (ret == -EOPNOTSUPP)
 		return skip(run, "no exclusive access");
 	REQUIRE(run, !ret);
-	for (i = 0; i < PAGES; i++)
-		run->stale += mn_load_nofault(run->fd, page_at(addr, i),
-					      &value) != -ENOENT;
+	run->stale += mn_mapped(run->fd, addr, PAGES);
 
 	/* The CPU gets it back, and whoever had it exclusively is told. */
 	REQUIRE(run, !mn_stats(run->fd, &before));
@@ -343,9 +339,7 @@ static enum mn_result event_pud_frames_protect(struct mn_run *run)
 static enum mn_result event_pud_frames_split(struct mn_run *run)
 {
 	struct frames frames;
-	uint64_t value;
 	char *other;
-	size_t i;
 
 	need_driver(run);
 	REQUIRE(run, set_frames(&frames, TMD_PUD, PUD_FRAMES, MAP_SHARED));
@@ -354,9 +348,7 @@ static enum mn_result event_pud_frames_split(struct mn_run *run)
 	if (frames.own < frames.addr + frames.size / 2)
 		other += frames.size / 2;
 	REQUIRE(run, !munmap(other, frames.size / 2));
-	for (i = 0; i < PAGES; i++)
-		run->stale += mn_load_nofault(run->fd, page_at(frames.own, i),
-					      &value) != -ENOENT;
+	run->stale += mn_mapped(run->fd, frames.own, PAGES);
 	settle(run, frames.own, PAGES, true);
 	return MN_PASS;
 }

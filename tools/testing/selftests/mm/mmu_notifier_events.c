@@ -306,6 +306,40 @@ static enum mn_result event_ksm_merge(struct mn_run *run)
 	return MN_PASS;
 }
 
+static int wait_to_be_told(void *arg, int in, int out)
+{
+	return !hear(in);
+}
+
+/*
+ * Most pages are announced when KSM protects them, before it puts another in
+ * their place.  Not so a page that needs no protection: it is clean, and shared
+ * with the swap of a child.  When that is gone, so is the page.
+ */
+static enum mn_result event_ksm_replace(struct mn_run *run)
+{
+	char *addr = map_pages(PAGES);
+	struct child child;
+	char swap[256];
+
+	if (access(KSM_RUN, W_OK))
+		return skip(run, "no KSM");
+	if (!mn_swap_device(swap, sizeof(swap)))
+		return skip(run, "no swap");
+	stay_here();
+	fill_alike(addr, PAGES);
+	REQUIRE(run, reclaim(addr, PAGES));
+	REQUIRE(run, fork_child(&child, wait_to_be_told, NULL));
+	run->pages = PAGES;
+	REQUIRE(run, !mn_mirror(run->fd, addr, PAGES, false) && begin(run));
+	REQUIRE(run, merge(addr, PAGES));
+	tell(child.to);
+	REQUIRE(run, end_child(&child) == 0);
+	run->stale += mn_stale(run->fd, addr, PAGES);
+	settle(run, addr, PAGES, true);
+	return MN_PASS;
+}
+
 static enum mn_result event_ksm_unmerge(struct mn_run *run)
 {
 	char *addr = map_pages(PAGES);
@@ -808,6 +842,8 @@ static enum mn_result event_uffd_move_zero(struct mn_run *run)
 	run->pages = PAGES;
 	REQUIRE(run, !mn_mirror(run->fd, from, PAGES, false) && begin(run));
 	REQUIRE(run, !ioctl(fd, UFFDIO_MOVE, &args));
+	/* What is there from now on reads as zero too. */
+	run->stale += mn_mapped(run->fd, from, PAGES);
 	REQUIRE(run, !mn_cpu(to));
 	settle(run, from, PAGES, true);
 	settle(run, to, PAGES, true);

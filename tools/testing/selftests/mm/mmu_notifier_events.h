@@ -57,6 +57,7 @@ struct mn_run {
 	X(mremap_pud, 60)		\
 	X(fork_cow_parent, 60)		\
 	X(fork_cow_child, 60)		\
+	X(ksm_replace, 120)		\
 	X(ksm_merge, 120)		\
 	X(ksm_unmerge, 120)		\
 	X(thp_collapse, 60)		\
@@ -98,6 +99,7 @@ struct mn_event {
 	X(thp_soft_dirty, 60)		\
 	X(thp_pagemap_scan, 60)		\
 	X(thp_madv_free, 60)		\
+	X(thp_discard, 60)		\
 	X(thp_pageout, 60)		\
 	X(thp_zero_page, 60)		\
 	X(thp_shmem_split, 60)		\
@@ -137,9 +139,11 @@ extern const struct mn_event mn_driver_events[];
 enum mn_event_number {
 	MN_EVENTS(MN_EVENT_NUMBER)
 };
+
 enum mn_huge_event_number {
 	MN_HUGE_EVENTS(MN_EVENT_NUMBER)
 };
+
 enum mn_driver_event_number {
 	MN_DRIVER_EVENTS(MN_EVENT_NUMBER)
 };

@@ -252,6 +252,28 @@ static enum mn_result event_thp_madv_free(struct mn_run *run)
 	return with_thp(run, madv_free);
 }
 
+/* What MADV_FREE made clean is not split, and not swapped, but given away. */
+static enum mn_result discard(struct mn_run *run, char *addr, size_t size)
+{
+	size_t pages = size / mn_page_size();
+
+	stay_here();
+	REQUIRE(run, mirror(run, addr, pages, true));
+	REQUIRE(run, !madvise(addr, size, MADV_FREE));
+	REQUIRE(run, !mn_mirror(run->fd, addr, pages, false));
+	REQUIRE(run, reclaim(addr, pages));
+	/* The memory of others, and what is there from now on, read as zero. */
+	run->stale += mn_mapped(run->fd, addr, pages);
+	REQUIRE(run, !mn_cpu(addr));
+	settle(run, addr, pages, true);
+	return MN_PASS;
+}
+
+static enum mn_result event_thp_discard(struct mn_run *run)
+{
+	return with_thp(run, discard);
+}
+
 static enum mn_result pageout(struct mn_run *run, char *addr, size_t size)
 {
 	size_t pages = size / mn_page_size();

@@ -142,7 +142,7 @@ static const char *set_scene(struct mn_section *section,
 		if (section->file < 0 || ftruncate(section->file, size))
 			return "no file";
 		section->addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-				   MAP_SHARED, section->file, 0);
+				     MAP_SHARED, section->file, 0);
 		if (section->addr == MAP_FAILED)
 			return "no mapping";
 	} else {

@@ -317,7 +317,7 @@ bool attach(struct actor *actor, struct mirror *mirror, pid_t pid)
 	if (!ret)
 		__atomic_fetch_add(&world->registrations, 1, __ATOMIC_RELAXED);
 	else if (ret != -EOPNOTSUPP && ret != -EINTR && ret != -ESRCH)
-		complain(actor, "attach %s: %s", mn_style_name(style),
+		complain(actor, "subscribe as %s: %s", mn_style_name(style),
 			 strerror(-ret));
 	return !ret;
 }
@@ -680,7 +680,8 @@ int main(int argc, char **argv)
 			operations = atoi(optarg);
 			break;
 		default:
-			fprintf(stderr, "usage: %s [-s SEED] [-n SEEDS] [-t SECONDS] [-l OPERATIONS]\n",
+			fprintf(stderr,
+				"usage: %s [-s SEED] [-n SEEDS] [-t SECONDS] [-l OPERATIONS]\n",
 				argv[0]);
 			return KSFT_FAIL;
 		}

@@ -77,7 +77,7 @@ static void restore_run(struct actor *actor, struct range run)
 	case ACCESS_NONE:
 		for_each_nr(nr, run)
 			may_be(area, nr, actor->hidden[nr]);
-		/* fallthrough */
+		__attribute__((__fallthrough__));
 	case ACCESS_READ:
 		must(actor, !mprotect(addr_of(actor, run), bytes(run),
 				      PROT_READ | PROT_WRITE));

@@ -241,6 +241,17 @@ unsigned int mn_wrong(int fd, const void *addr, size_t pages)
 	return wrong;
 }
 
+unsigned int mn_mapped(int fd, const void *addr, size_t pages)
+{
+	const char *page = addr;
+	unsigned int mapped = 0;
+	uint64_t value;
+
+	for (; pages--; page += mn_page_size())
+		mapped += mn_load_nofault(fd, page, &value) != -ENOENT;
+	return mapped;
+}
+
 unsigned int mn_reachable(int fd, const void *addr, size_t pages)
 {
 	const char *page = addr;

@@ -89,11 +89,13 @@ void mn_fill(void *addr, size_t pages, unsigned int generation);
  *
  * mn_stale: a translation that is there shows something else than the CPU
  * mn_wrong: the same, and loads that fault
+ * mn_mapped: there is a translation, whatever it shows
  * mn_reachable: there is a translation, or one can be established
  * mn_writable: a store succeeds without a fault (it stores what is there)
  */
 unsigned int mn_stale(int fd, const void *addr, size_t pages);
 unsigned int mn_wrong(int fd, const void *addr, size_t pages);
+unsigned int mn_mapped(int fd, const void *addr, size_t pages);
 unsigned int mn_reachable(int fd, const void *addr, size_t pages);
 unsigned int mn_writable(int fd, void *addr, size_t pages);
 
