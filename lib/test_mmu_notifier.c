@@ -1419,7 +1419,7 @@ static int tmn_probe_map(const struct mmu_notifier_mapping *mapping, void *arg)
 	struct tmn_fault *args = probe->args;
 
 	/* Nothing that may sleep is allowed here. */
-	if (!in_atomic())
+	if (IS_ENABLED(CONFIG_PREEMPT_COUNT) && !in_atomic())
 		return -EDEADLK;
 	args->mapping_start = mapping->address;
 	args->mapping_size = mapping->size;
