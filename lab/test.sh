@@ -1,8 +1,9 @@
 #!/bin/bash
 # Usage: test.sh
 #
-# Every test: the lab itself, KUnit on UML and in the guest, the kselftests in
-# the guest. The last line is `N passed, N failed, N skipped`, counted from
+# Every test: the lab itself, the model, KUnit on UML and in the guest, the
+# kselftests in the guest, and whether they notice a hook or a step that is
+# switched off; two minutes of stress. The last line is `N passed, N failed, N skipped`, counted from
 # what the tests printed.
 set -uo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -24,6 +25,8 @@ report $status "the patched kernel builds"
 
 part lab 2 "$here/test-lab.sh"
 part audit 1 "$here/test-audit.sh" "$out/linux"
+part gru 3 "$here/test-gru.sh"
+part model 3 "$here/model.sh"
 
 selftest_files
 guest kunit 120 'echo 1..1; echo ok 1 the guest runs commands'
@@ -33,6 +36,8 @@ for f in "$build"/selftests/*_test; do
 	guest "${f##*/}" 1200 "${f##*/}" -w "$(expected "${f##*/}")"
 done
 part cost 1 "$here/test-cost.sh" "$build"
+part mutants 6 "$here/mutants.py" --first "$out/linux" "$build"
+part stress 5 "$here/stress.sh" generator 2
 
 "$here/kunit.sh" --quiet
 parts+=("KUnit on UML=$out/log/kunit-uml.ktap")

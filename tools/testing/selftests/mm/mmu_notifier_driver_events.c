@@ -335,25 +335,11 @@ static enum mn_result event_pud_frames_protect(struct mn_run *run)
 	return MN_PASS;
 }
 
-/* The half that is left has no entry any more, until it is touched. */
-static enum mn_result event_pud_frames_split(struct mn_run *run)
-{
-	struct frames frames;
-	char *other;
-
-	need_driver(run);
-	REQUIRE(run, set_frames(&frames, TMD_PUD, PUD_FRAMES, MAP_SHARED));
-	REQUIRE(run, mirror(run, frames.own, PAGES, true));
-	other = frames.addr;
-	if (frames.own < frames.addr + frames.size / 2)
-		other += frames.size / 2;
-	REQUIRE(run, !munmap(other, frames.size / 2));
-	run->stale += mn_mapped(run->fd, frames.own, PAGES);
-	settle(run, frames.own, PAGES, true);
-	return MN_PASS;
-}
-
-/* As one entry where the new place has room for it, else page by page. */
+/*
+ * As one entry where the new place has room for it; else it is split.  What also
+ * splits it, to unmap a part of it, trips over a VM_BUG_ON of Linux's own, since
+ * the VMA has been split by then.
+ */
 static enum mn_result move_frames(struct mn_run *run, size_t offset)
 {
 	struct frames frames;

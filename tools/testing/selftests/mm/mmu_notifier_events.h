@@ -124,7 +124,6 @@ struct mn_event {
 	X(pmd_frames_unmap, 60)		\
 	X(pud_frames_unmap, 60)		\
 	X(pud_frames_protect, 60)	\
-	X(pud_frames_split, 60)		\
 	X(pud_frames_move, 60)		\
 	X(pud_frames_move_apart, 60)	\
 	X(pud_frames_fork, 60)
