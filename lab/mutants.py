@@ -108,9 +108,9 @@ def run_all(build: Path, log: Path, mode: str, plan: list[tuple[str, Test]]) -> 
         runs += done
         if done[-1].verdict != "crash":
             return runs
-        plan = plan[plan.index((done[-1].mutant, done[-1].test)) + 1:]
-        if mode == "first":
-            plan = [(mutant, test) for mutant, test in plan if mutant != done[-1].mutant]
+        # To hang again would take minutes, and show nothing new.
+        plan = [(mutant, test) for mutant, test in plan[plan.index((done[-1].mutant, done[-1].test)) + 1:]
+                if mutant == "-" or mutant != done[-1].mutant]
         if not plan:
             return runs
     sys.exit(f"error: guests do not come to their end, see {log}-*.console")

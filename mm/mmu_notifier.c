@@ -29,45 +29,17 @@
 #include <linux/mmu_notifier.h>
 #include <linux/overflow.h>
 #include <linux/rculist.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/srcu.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 
 #include "mmu_notifier_internal.h"
 
-/**
- * struct mmu_notifier_subscriptions - all that subscribes to one mm
- * @list: the list subscriptions, youngest first, so that births decrease;
- *	read under SRCU, changed under @lock
- * @lock: protects changes of @list, &mmu_notifier.users, and all of the
- *	interval tree's fields below
- * @active: how many sections that know of the tree are under way
- * @epoch: how many publications there were; changed under mmap_lock for write
- * @drained: every section of an epoch below this has ended
- * @itree_birth: the epoch at which interval subscriptions began to exist on
- *	this mm, 0 if never; changed under mmap_lock for write
- * @seq: the collision sequence of interval subscriptions. Odd: a section under
- *	way meets some of them, and the tree must not change. Even: no such
- * @itree: the interval subscriptions
- * @deferred: those to be inserted (not in the tree) or removed (in the tree)
- *	when @seq becomes even
- * @wq: who waits for @seq to move on
- *
- * Allocated at the first registration, freed with the mm.
- */
-struct mmu_notifier_subscriptions {
-	struct hlist_head list;
-	spinlock_t lock;	/* the list and the tree, see above */
-	unsigned int active;
-	unsigned long epoch;
-	unsigned long drained;
-	unsigned long itree_birth;
-	unsigned long seq;
-	struct rb_root_cached itree;
-	struct hlist_head deferred;
-	wait_queue_head_t wq;
-};
+#define CREATE_TRACE_POINTS
+#include <trace/events/mmu_notifier.h>
 
 #ifdef CONFIG_LOCKDEP
 struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
@@ -86,11 +58,6 @@ DEFINE_STATIC_KEY_FALSE(mmu_notifier_page_key);
 #define MN_SRCU_BITS	4
 static struct srcu_struct mn_srcu[1 << MN_SRCU_BITS];
 
-static struct srcu_struct *mn_srcu_of(struct mm_struct *mm)
-{
-	return &mn_srcu[hash_ptr(mm, MN_SRCU_BITS)];
-}
-
 static int __init mn_init(void)
 {
 	int i;
@@ -101,11 +68,6 @@ static int __init mn_init(void)
 	return 0;
 }
 core_initcall(mn_init);
-
-/* Iterate over the list subscriptions of @subs; the caller is in SRCU. */
-#define mn_for_each(sub, subs, mm)					\
-	hlist_for_each_entry_srcu(sub, &(subs)->list, hlist,		\
-				  srcu_read_lock_held(mn_srcu_of(mm)))
 
 /*
  * Around a callback that must not sleep. On PREEMPT_RT the spinlocks it takes
@@ -122,6 +84,24 @@ static void mn_atomic_end(void)
 {
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		non_block_end();
+}
+
+/*
+ * How long a callback takes, for its tracepoint, which the latencies in debugfs
+ * come from as well. While nobody looks, a nop before it and one after.
+ */
+static u64 mn_clock(void)
+{
+	return trace_mmu_notifier_callback_enabled() ? local_clock() : 0;
+}
+
+static void mn_called(void *callback, struct mm_struct *mm,
+		      unsigned long start, unsigned long end, u64 began,
+		      int ret)
+{
+	if (trace_mmu_notifier_callback_enabled() && began)
+		trace_mmu_notifier_callback(callback, mm, start, end,
+					    local_clock() - began, ret);
 }
 
 /* --- Sections: interval subscriptions ---------------------------------- */
@@ -172,7 +152,9 @@ static void mn_itree_end(struct mmu_notifier_subscriptions *subs)
 			interval_tree_remove(node, &subs->itree);
 	}
 	spin_unlock(&subs->lock);
-	wake_up_all(&subs->wq);
+	/* Pairs with the barrier in wait_var_event(): who waits, or sees. */
+	smp_mb();
+	wake_up_var(&subs->seq);
 }
 
 static int mn_itree_start(struct mmu_notifier_subscriptions *subs,
@@ -193,9 +175,14 @@ static int mn_itree_start(struct mmu_notifier_subscriptions *subs,
 	for (; node; node = interval_tree_iter_next(node, range->start, last)) {
 		struct mmu_interval_notifier *interval_sub =
 			mn_interval_of(node);
+		u64 began = mn_clock();
+		bool done;
 
-		if (interval_sub->ops->invalidate(interval_sub, range, seq) ||
-		    WARN_ON(mmu_notifier_range_blockable(range)))
+		done = interval_sub->ops->invalidate(interval_sub, range, seq);
+		mn_called(interval_sub->ops->invalidate, range->mm,
+			  range->start, range->end, began,
+			  done ? 0 : -EAGAIN);
+		if (done || WARN_ON(mmu_notifier_range_blockable(range)))
 			continue;
 		mn_itree_end(subs);
 		return -EAGAIN;
@@ -223,8 +210,9 @@ static void mn_list_end(struct mmu_notifier_subscriptions *subs,
 			unsigned long after)
 {
 	struct mmu_notifier *sub;
+	u64 began;
 
-	mn_for_each(sub, subs, range->mm) {
+	mn_for_each(sub, subs) {
 		if (sub->birth <= after)
 			break;
 		if (sub->birth > range->epoch && !mmu_notifier_mutant("epoch"))
@@ -233,7 +221,10 @@ static void mn_list_end(struct mmu_notifier_subscriptions *subs,
 			continue;
 		if (!mmu_notifier_range_blockable(range))
 			mn_atomic_start();
+		began = mn_clock();
 		sub->ops->invalidate_range_end(sub, range);
+		mn_called(sub->ops->invalidate_range_end, range->mm,
+			  range->start, range->end, began, 0);
 		if (!mmu_notifier_range_blockable(range))
 			mn_atomic_end();
 	}
@@ -243,11 +234,15 @@ static int mn_start_one(struct mmu_notifier *sub,
 			const struct mmu_notifier_range *range)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
+	u64 began;
 	int ret;
 
 	if (!blockable)
 		mn_atomic_start();
+	began = mn_clock();
 	ret = sub->ops->invalidate_range_start(sub, range);
+	mn_called(sub->ops->invalidate_range_start, range->mm, range->start,
+		  range->end, began, ret);
 	if (!blockable)
 		mn_atomic_end();
 
@@ -263,12 +258,11 @@ static int mn_start_one(struct mmu_notifier *sub,
 static int mn_list_start(struct mmu_notifier_subscriptions *subs,
 			 const struct mmu_notifier_range *range)
 {
-	struct srcu_struct *srcu = mn_srcu_of(range->mm);
+	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
-	int idx, ret = 0;
+	int ret = 0;
 
-	idx = srcu_read_lock(srcu);
-	mn_for_each(sub, subs, range->mm) {
+	mn_for_each(sub, subs) {
 		if (sub->birth > range->epoch ||
 		    !sub->ops->invalidate_range_start)
 			continue;
@@ -279,7 +273,7 @@ static int mn_list_start(struct mmu_notifier_subscriptions *subs,
 			break;
 		}
 	}
-	srcu_read_unlock(srcu, idx);
+	srcu_read_unlock(subs->srcu, idx);
 	return ret;
 }
 
@@ -301,6 +295,7 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 	}
 	if (!ret)
 		range->flags |= MMU_NOTIFIER_RANGE_ANNOUNCED;
+	trace_mmu_notifier_range_start(range, ret);
 	return ret;
 }
 
@@ -308,18 +303,18 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
 	struct mmu_notifier_subscriptions *subs =
 		range->mm->notifier_subscriptions;
-	struct srcu_struct *srcu = mn_srcu_of(range->mm);
 	int idx;
 
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
 	if (mn_itree_announced(subs, range))
 		mn_itree_end(subs);
 	if (!hlist_empty(&subs->list)) {
-		idx = srcu_read_lock(srcu);
+		idx = srcu_read_lock(subs->srcu);
 		mn_list_end(subs, range, 0);
-		srcu_read_unlock(srcu, idx);
+		srcu_read_unlock(subs->srcu, idx);
 	}
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+	trace_mmu_notifier_range_end(range, 0);
 
 	/* The caller may use the range again. */
 	range->flags &= ~MMU_NOTIFIER_RANGE_ANNOUNCED;
@@ -334,48 +329,65 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 int __mmu_notifier_clear_flush_young(struct mm_struct *mm,
 				     unsigned long start, unsigned long end)
 {
-	struct srcu_struct *srcu = mn_srcu_of(mm);
-	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
-	int young = 0;
+	int young = 0, ret;
+	u64 began;
 
-	mn_for_each(sub, mm->notifier_subscriptions, mm)
-		if (sub->ops->clear_flush_young)
-			young |= sub->ops->clear_flush_young(sub, mm, start,
-							     end);
-	srcu_read_unlock(srcu, idx);
+	mn_for_each(sub, subs) {
+		if (!sub->ops->clear_flush_young)
+			continue;
+		began = mn_clock();
+		ret = sub->ops->clear_flush_young(sub, mm, start, end);
+		mn_called(sub->ops->clear_flush_young, mm, start, end, began,
+			  ret);
+		young |= ret;
+	}
+	srcu_read_unlock(subs->srcu, idx);
 	return young;
 }
 
 int __mmu_notifier_clear_young(struct mm_struct *mm,
 			       unsigned long start, unsigned long end)
 {
-	struct srcu_struct *srcu = mn_srcu_of(mm);
-	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
-	int young = 0;
+	int young = 0, ret;
+	u64 began;
 
-	mn_for_each(sub, mm->notifier_subscriptions, mm)
-		if (sub->ops->clear_young)
-			young |= sub->ops->clear_young(sub, mm, start, end);
-	srcu_read_unlock(srcu, idx);
+	mn_for_each(sub, subs) {
+		if (!sub->ops->clear_young)
+			continue;
+		began = mn_clock();
+		ret = sub->ops->clear_young(sub, mm, start, end);
+		mn_called(sub->ops->clear_young, mm, start, end, began, ret);
+		young |= ret;
+	}
+	srcu_read_unlock(subs->srcu, idx);
 	return young;
 }
 
 int __mmu_notifier_test_young(struct mm_struct *mm, unsigned long address)
 {
-	struct srcu_struct *srcu = mn_srcu_of(mm);
-	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	int young = 0;
+	u64 began;
 
-	mn_for_each(sub, mm->notifier_subscriptions, mm) {
-		if (sub->ops->test_young)
-			young = sub->ops->test_young(sub, mm, address);
+	mn_for_each(sub, subs) {
+		if (!sub->ops->test_young)
+			continue;
+		began = mn_clock();
+		young = sub->ops->test_young(sub, mm, address);
+		mn_called(sub->ops->test_young, mm, address,
+			  address + PAGE_SIZE, began, young);
 		if (young)
 			break;
 	}
-	srcu_read_unlock(srcu, idx);
+	srcu_read_unlock(subs->srcu, idx);
 	return young;
 }
 
@@ -383,32 +395,42 @@ void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
 						   unsigned long start,
 						   unsigned long end)
 {
-	struct srcu_struct *srcu = mn_srcu_of(mm);
-	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
+	u64 began;
 
-	mn_for_each(sub, mm->notifier_subscriptions, mm)
-		if (sub->ops->arch_invalidate_secondary_tlbs)
-			sub->ops->arch_invalidate_secondary_tlbs(sub, mm,
-								 start, end);
-	srcu_read_unlock(srcu, idx);
+	mn_for_each(sub, subs) {
+		if (!sub->ops->arch_invalidate_secondary_tlbs)
+			continue;
+		began = mn_clock();
+		sub->ops->arch_invalidate_secondary_tlbs(sub, mm, start, end);
+		mn_called(sub->ops->arch_invalidate_secondary_tlbs, mm, start,
+			  end, began, 0);
+	}
+	srcu_read_unlock(subs->srcu, idx);
 }
 
 void __mmu_notifier_invalidate_page(struct mm_struct *mm,
 				    unsigned long address, unsigned long size)
 {
-	struct srcu_struct *srcu = mn_srcu_of(mm);
-	int idx = srcu_read_lock(srcu);
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
+	u64 began;
 
-	mn_for_each(sub, mm->notifier_subscriptions, mm) {
+	mn_for_each(sub, subs) {
 		if (!sub->ops->invalidate_page)
 			continue;
 		mn_atomic_start();
+		began = mn_clock();
 		sub->ops->invalidate_page(sub, mm, address, size);
+		mn_called(sub->ops->invalidate_page, mm, address,
+			  address + size, began, 0);
 		mn_atomic_end();
 	}
-	srcu_read_unlock(srcu, idx);
+	trace_mmu_notifier_invalidate_page(mm, address, size);
+	srcu_read_unlock(subs->srcu, idx);
 }
 
 /* --- Registration: publish, then drain ---------------------------------- */
@@ -456,6 +478,20 @@ static bool mn_needs_drain(const struct mmu_notifier_ops *ops)
 	return ops->invalidate_range_start || ops->invalidate_range_end;
 }
 
+/* A function of the driver, by which people know whose the @ops are. */
+void *mn_callback_of(const struct mmu_notifier_ops *ops)
+{
+	if (ops->invalidate_range_start)
+		return ops->invalidate_range_start;
+	if (ops->invalidate_page)
+		return ops->invalidate_page;
+	if (ops->arch_invalidate_secondary_tlbs)
+		return ops->arch_invalidate_secondary_tlbs;
+	if (ops->invalidate_range_end)
+		return ops->invalidate_range_end;
+	return ops->release;
+}
+
 static bool mn_ops_valid(const struct mmu_notifier_ops *ops)
 {
 	return !WARN_ON_ONCE(ops->arch_invalidate_secondary_tlbs &&
@@ -491,7 +527,7 @@ static struct mmu_notifier_subscriptions *mn_subscriptions(struct mm_struct *mm)
 		spin_lock_init(&subs->lock);
 		subs->seq = 2;
 		subs->itree = RB_ROOT_CACHED;
-		init_waitqueue_head(&subs->wq);
+		subs->srcu = &mn_srcu[hash_ptr(mm, MN_SRCU_BITS)];
 		/* Pairs with READ_ONCE() and the dependency in every hook. */
 		smp_store_release(&mm->notifier_subscriptions, subs);
 	}
@@ -553,7 +589,7 @@ static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm)
 	sub->users = 0;
 	spin_unlock(&subs->lock);
 
-	synchronize_srcu_expedited(mn_srcu_of(mm));
+	synchronize_srcu_expedited(subs->srcu);
 	mmdrop(mm);
 }
 
@@ -586,12 +622,12 @@ static int mn_register(struct mmu_notifier *sub, struct mm_struct *mm,
 	ret = mn_ops_valid(sub->ops) ? mn_publish(sub, mm) : -EINVAL;
 	if (downgrade)
 		mmap_write_downgrade(mm);
-	if (ret || !mn_needs_drain(sub->ops))
-		return ret;
-
-	ret = mn_drain_all(mm, sub->birth);
-	if (ret)
-		mn_unpublish(sub, mm);
+	if (!ret && mn_needs_drain(sub->ops)) {
+		ret = mn_drain_all(mm, sub->birth);
+		if (ret)
+			mn_unpublish(sub, mm);
+	}
+	trace_mmu_notifier_register(mm, mn_callback_of(sub->ops), ret);
 	return ret;
 }
 
@@ -678,7 +714,6 @@ void mmu_notifier_unregister(struct mmu_notifier *subscription,
 			     struct mm_struct *mm)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	struct srcu_struct *srcu = mn_srcu_of(mm);
 	int idx;
 
 	/* A second unregister would drop somebody else's reference. */
@@ -686,18 +721,19 @@ void mmu_notifier_unregister(struct mmu_notifier *subscription,
 		return;
 
 	/* SRCU makes exit_mmap() wait for our release, as we for its. */
-	idx = srcu_read_lock(srcu);
+	idx = srcu_read_lock(subs->srcu);
 	if (!hlist_unhashed_lockless(&subscription->hlist) &&
 	    subscription->ops->release)
 		subscription->ops->release(subscription, mm);
-	srcu_read_unlock(srcu, idx);
+	srcu_read_unlock(subs->srcu, idx);
 
 	spin_lock(&subs->lock);
 	hlist_del_init_rcu(&subscription->hlist);
 	subscription->users = 0;
 	spin_unlock(&subs->lock);
 
-	synchronize_srcu_expedited(srcu);
+	synchronize_srcu_expedited(subs->srcu);
+	trace_mmu_notifier_unregister(mm, mn_callback_of(subscription->ops), 0);
 	mn_page_key_put(subscription->ops);
 	mmdrop(mm);
 }
@@ -810,6 +846,7 @@ static void mn_free_rcu(struct rcu_head *rcu)
 	struct mmu_notifier *sub = container_of(rcu, struct mmu_notifier, rcu);
 	struct mm_struct *mm = sub->mm;
 
+	trace_mmu_notifier_unregister(mm, mn_callback_of(sub->ops), 0);
 	sub->ops->free_notifier(sub);
 	mmdrop(mm);
 }
@@ -844,7 +881,7 @@ void mmu_notifier_put(struct mmu_notifier *subscription)
 
 	mn_page_key_put(ops);
 	if (!users)
-		call_srcu(mn_srcu_of(mm), &subscription->rcu, mn_free_rcu);
+		call_srcu(subs->srcu, &subscription->rcu, mn_free_rcu);
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_put);
 
@@ -974,6 +1011,7 @@ int mmu_interval_notifier_insert(struct mmu_interval_notifier *interval_sub,
 		ret = mn_interval_register(interval_sub, mm);
 	if (!ret)
 		mn_interval_insert(interval_sub);
+	trace_mmu_notifier_register(mm, ops->invalidate, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(mmu_interval_notifier_insert);
@@ -1008,6 +1046,7 @@ int mmu_interval_notifier_insert_locked(struct mmu_interval_notifier *interval_s
 	}
 	if (!ret)
 		mn_interval_insert(interval_sub);
+	trace_mmu_notifier_register(mm, ops->invalidate, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(mmu_interval_notifier_insert_locked);
@@ -1050,11 +1089,13 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 
 	mn_might_wait_for_section();
 	if (busy_seq) {
-		wait_event(subs->wq, READ_ONCE(subs->seq) != busy_seq);
+		wait_var_event(&subs->seq, READ_ONCE(subs->seq) != busy_seq);
 		/* mn_itree_end() has moved on, but may still hold the lock. */
 		spin_lock(&subs->lock);
 		spin_unlock(&subs->lock);
 	}
+	trace_mmu_notifier_unregister(interval_sub->mm,
+				      interval_sub->ops->invalidate, 0);
 	mmdrop(interval_sub->mm);
 }
 EXPORT_SYMBOL_GPL(mmu_interval_notifier_remove);
@@ -1092,7 +1133,7 @@ unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *interval_sub
 
 	mn_might_wait_for_section();
 	if (colliding)
-		wait_event(subs->wq, READ_ONCE(subs->seq) != seq);
+		wait_var_event(&subs->seq, READ_ONCE(subs->seq) != seq);
 	return seq;
 }
 EXPORT_SYMBOL_GPL(mmu_interval_read_begin);
@@ -1112,7 +1153,6 @@ EXPORT_SYMBOL_GPL(mmu_interval_read_begin);
 void __mmu_notifier_release(struct mm_struct *mm)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	struct srcu_struct *srcu = mn_srcu_of(mm);
 	struct mmu_notifier_range range = {
 		.mm = mm,
 		.end = ULONG_MAX,
@@ -1121,6 +1161,7 @@ void __mmu_notifier_release(struct mm_struct *mm)
 	};
 	struct mmu_notifier *sub;
 	struct hlist_node *next;
+	u64 began;
 	int idx;
 
 	if (subs->itree_birth) {
@@ -1130,19 +1171,24 @@ void __mmu_notifier_release(struct mm_struct *mm)
 	if (hlist_empty(&subs->list))
 		return;
 
-	idx = srcu_read_lock(srcu);
-	mn_for_each(sub, subs, mm)
-		if (sub->ops->release)
-			sub->ops->release(sub, mm);
+	idx = srcu_read_lock(subs->srcu);
+	mn_for_each(sub, subs) {
+		if (!sub->ops->release)
+			continue;
+		began = mn_clock();
+		sub->ops->release(sub, mm);
+		mn_called(sub->ops->release, mm, 0, ULONG_MAX, began, 0);
+	}
 
 	spin_lock(&subs->lock);
 	hlist_for_each_entry_safe(sub, next, &subs->list, hlist)
 		hlist_del_init_rcu(&sub->hlist);
 	spin_unlock(&subs->lock);
-	srcu_read_unlock(srcu, idx);
+	srcu_read_unlock(subs->srcu, idx);
 
 	/* A release that an unregister runs must be done before pages go. */
-	synchronize_srcu_expedited(srcu);
+	synchronize_srcu_expedited(subs->srcu);
+	trace_mmu_notifier_release(mm);
 }
 
 /* The last reference to the mm is gone, and with it every subscription. */

@@ -44,9 +44,11 @@
 #include <linux/refcount.h>
 #include <linux/rmap.h>
 #include <linux/rwsem.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
+#include <trace/events/mmu_notifier.h>
 
 #include "mmu_notifier_internal.h"
 
@@ -64,12 +66,16 @@ MODULE_PARM_DESC(register_timeout_ms,
  * @bounded: whether there is a deadline at all
  * @mapping: the file last drained; neighbouring VMAs often share it
  * @root: the anon_vma root last drained, likewise
+ * @waits: how many locks it had to wait for
+ * @longest_ns: how long for the slowest of them
  */
 struct mn_drain {
 	unsigned long deadline;
 	bool bounded;
 	struct address_space *mapping;
 	struct anon_vma *root;
+	unsigned int waits;
+	u64 longest_ns;
 };
 
 /* How many VMAs to pass between two looks at signals and the clock. */
@@ -126,6 +132,12 @@ static int mn_interrupted(const struct mn_drain *drain)
 	return mn_time_left(drain) ? 0 : -ETIME;
 }
 
+static void mn_waited(struct mn_drain *drain, u64 since)
+{
+	drain->waits++;
+	drain->longest_ns = max(drain->longest_ns, local_clock() - since);
+}
+
 /* Is the lock known to be free without taking it? See above. */
 static bool mn_looks_free(struct rw_semaphore *rwsem)
 {
@@ -137,6 +149,7 @@ static int mn_drain_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem,
 			 struct file *file, struct anon_vma *root)
 {
 	struct mn_lock_wait *wait;
+	u64 since;
 	long left;
 
 	if (mn_looks_free(rwsem))
@@ -162,8 +175,10 @@ static int mn_drain_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem,
 	}
 	queue_work(system_unbound_wq, &wait->work);
 
+	since = local_clock();
 	left = wait_for_completion_killable_timeout(&wait->done,
 						    mn_time_left(drain));
+	mn_waited(drain, since);
 	mn_lock_wait_put(wait);
 	if (left < 0)
 		return -EINTR;
@@ -202,19 +217,26 @@ static int mn_drain_anon(struct mn_drain *drain, struct vm_area_struct *vma)
  * mmap_lock. A VMA cannot be pinned, so there is no worker and no deadline
  * within one wait.
  */
-static int mn_drain_vma(struct vm_area_struct *vma)
+static int mn_drain_vma(struct mn_drain *drain, struct vm_area_struct *vma)
 {
 	struct rw_semaphore *rwsem = &vma->vm_lock->lock;
+	u64 since;
 
 	if (mn_looks_free(rwsem) || mmu_notifier_mutant("vma_lock"))
 		return 0;
+	if (down_write_trylock(rwsem)) {
+		up_write(rwsem);
+		return 0;
+	}
+	since = local_clock();
 	if (down_write_killable(rwsem))
 		return -EINTR;
 	up_write(rwsem);
+	mn_waited(drain, since);
 	return 0;
 }
 #else
-static int mn_drain_vma(struct vm_area_struct *vma)
+static int mn_drain_vma(struct mn_drain *drain, struct vm_area_struct *vma)
 {
 	return 0;
 }
@@ -241,11 +263,12 @@ int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.bounded = timeout_ms,
 	};
+	u64 began = trace_mmu_notifier_drain_enabled() ? local_clock() : 0;
 	VMA_ITERATOR(vmi, mm, start);
-	unsigned int batch = 0;
 	struct vm_area_struct *vma;
+	unsigned int vmas = 0;
 	bool shared;
-	int ret;
+	int ret = 0;
 
 	mmap_assert_locked(mm);
 
@@ -263,17 +286,17 @@ int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 	shared = current->mm != mm || atomic_read(&mm->mm_users) > 1;
 
 	for_each_vma_range(vmi, vma, last + 1) {
-		ret = shared ? mn_drain_vma(vma) : 0;
+		ret = shared ? mn_drain_vma(&drain, vma) : 0;
 		if (!ret)
 			ret = mn_drain_file(&drain, vma);
 		if (!ret)
 			ret = mn_drain_anon(&drain, vma);
-		if (!ret && ++batch % MN_DRAIN_BATCH == 0) {
+		if (!ret && ++vmas % MN_DRAIN_BATCH == 0) {
 			cond_resched();
 			ret = mn_interrupted(&drain);
 		}
 		if (ret)
-			return ret;
+			break;
 	}
 
 	/*
@@ -281,5 +304,9 @@ int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 	 * comes before what the caller does now. Pairs with that release.
 	 */
 	smp_rmb();
-	return 0;
+	if (trace_mmu_notifier_drain_enabled() && began)
+		trace_mmu_notifier_drain(mm, vmas, drain.waits,
+					 local_clock() - began,
+					 drain.longest_ns, ret);
+	return ret;
 }

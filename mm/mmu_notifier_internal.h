@@ -4,10 +4,54 @@
 #define _MM_MMU_NOTIFIER_INTERNAL_H
 
 #include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
+#include <linux/rculist.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+
+/**
+ * struct mmu_notifier_subscriptions - all that subscribes to one mm
+ * @srcu: the domain that walks of @list are in, one of a few
+ * @list: the list subscriptions, youngest first, so that births decrease;
+ *	read under SRCU, changed under @lock
+ * @lock: protects changes of @list, &mmu_notifier.users, and all of the
+ *	interval tree's fields below
+ * @active: how many sections that know of the tree are under way
+ * @epoch: how many publications there were; changed under mmap_lock for write
+ * @drained: every section of an epoch below this has ended
+ * @itree_birth: the epoch at which interval subscriptions began to exist on
+ *	this mm, 0 if never; changed under mmap_lock for write
+ * @seq: the collision sequence of interval subscriptions. Odd: a section under
+ *	way meets some of them, and the tree must not change. Even: no such.
+ *	Who waits for it to move on waits for its address (wait_var_event())
+ * @itree: the interval subscriptions
+ * @deferred: those to be inserted (not in the tree) or removed (in the tree)
+ *	when @seq becomes even
+ *
+ * Allocated at the first registration, freed with the mm.
+ */
+struct mmu_notifier_subscriptions {
+	struct srcu_struct *srcu;
+	struct hlist_head list;
+	spinlock_t lock;	/* the list and the tree, see above */
+	unsigned int active;
+	unsigned long epoch;
+	unsigned long drained;
+	unsigned long itree_birth;
+	unsigned long seq;
+	struct rb_root_cached itree;
+	struct hlist_head deferred;
+};
+
+/* Iterate over the list subscriptions of @subs; the caller is in SRCU. */
+#define mn_for_each(sub, subs)						\
+	hlist_for_each_entry_srcu(sub, &(subs)->list, hlist,		\
+				  srcu_read_lock_held((subs)->srcu))
 
 /* How long a registration may wait for locks (ms, 0: for ever). */
 extern unsigned int mn_register_timeout_ms;
 
+void *mn_callback_of(const struct mmu_notifier_ops *ops);
 int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last);
 
 #endif

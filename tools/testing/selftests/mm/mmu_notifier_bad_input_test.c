@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -509,18 +508,6 @@ TEST_F_TIMEOUT(random, threads, 300)
 
 /* Unloading the module: last, since the others need it. */
 
-static bool load_module(void)
-{
-	return !system("modprobe -q test_mmu_notifier 2>/dev/null") ||
-	       !system("insmod /modules/test_mmu_notifier.ko");
-}
-
-static int unload_module(void)
-{
-	return syscall(SYS_delete_module, "test_mmu_notifier", O_NONBLOCK) ?
-	       -errno : 0;
-}
-
 TEST(unload_while_subscribed)
 {
 	int i, fd = mn_open(), fds[32];
@@ -533,7 +520,7 @@ TEST(unload_while_subscribed)
 	page = mn_map(mn_page_size(), mn_page_size());
 	mn_fill(page, 1, 1);
 	ASSERT_EQ(0, mn_attach(fd, TMN_STYLE_KVM, 0, 0));
-	EXPECT_EQ(-EWOULDBLOCK, unload_module());
+	EXPECT_EQ(-EWOULDBLOCK, mn_unload_module());
 	/* It goes on. */
 	EXPECT_EQ(0, mn_mirror(fd, page, 1, true));
 	ASSERT_EQ(0, madvise(page, mn_page_size(), MADV_DONTNEED));
@@ -551,9 +538,9 @@ TEST(unload_while_subscribed)
 	}
 	for (i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
-	EXPECT_EQ(0, unload_module());
+	EXPECT_EQ(0, mn_unload_module());
 	EXPECT_NE(0, access(MN_DEVICE, F_OK));
-	ASSERT_TRUE(load_module());
+	ASSERT_TRUE(mn_load_module());
 	fd = mn_open();
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(NULL, mn_works(fd, TMN_STYLE_KVM, 0));

@@ -388,6 +388,18 @@ long mn_module_users(void)
 	return users;
 }
 
+int mn_unload_module(void)
+{
+	return syscall(SYS_delete_module, "test_mmu_notifier", O_NONBLOCK) ?
+	       -errno : 0;
+}
+
+bool mn_load_module(void)
+{
+	return !system("modprobe -q test_mmu_notifier 2>/dev/null") ||
+	       !system("insmod /modules/test_mmu_notifier.ko");
+}
+
 bool mn_wait_module_users(long users)
 {
 	int ms;

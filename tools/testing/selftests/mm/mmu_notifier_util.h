@@ -119,6 +119,9 @@ uint64_t mn_now_ns(void);
 void mn_sleep_ms(unsigned int ms);
 /* How many files of the device are open, or whatever else keeps the module. */
 long mn_module_users(void);
+/* Unloads it (0 or a negative errno) and loads it again. */
+int mn_unload_module(void);
+bool mn_load_module(void);
 /* Waits until there are just so many: those of a process that exits go late. */
 bool mn_wait_module_users(long users);
 /* Whether this kernel's core is the one whose registration drains. */
