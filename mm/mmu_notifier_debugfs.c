@@ -7,6 +7,7 @@
  */
 
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/debugfs.h>
 #include <linux/hash.h>
 #include <linux/init.h>
@@ -31,7 +32,7 @@
 /* Powers of two of a microsecond; the last holds all that is longer. */
 #define MN_BUCKETS		24
 #define MN_CALLBACK_BITS	7
-#define MN_CALLBACKS		(1 << MN_CALLBACK_BITS)
+#define MN_CALLBACKS		BIT(MN_CALLBACK_BITS)
 
 /**
  * struct mn_latency - what was seen of one callback

@@ -243,13 +243,14 @@ TEST_F_TIMEOUT(allocation, of_faults, 300)
 {
 	size_t size = mn_page_size();
 	unsigned int nth, failed = 0;
-	char *page = mn_map(size, size);
 	uint64_t value;
 	bool fired;
 	int ret;
 
 	ASSERT_EQ(0, mn_attach(self->fd, variant->style, variant->flags, 0));
 	for (nth = 1; nth < MAX_NTH; nth++) {
+		/* A fresh one, so that each time the same is allocated. */
+		char *page = mn_map(size, size);
 		int injector = arm(nth);
 
 		ASSERT_LE(0, injector);
@@ -269,6 +270,7 @@ TEST_F_TIMEOUT(allocation, of_faults, 300)
 		EXPECT_EQ(mn_value(page, 2), mn_cpu(page));
 		ASSERT_EQ(0, madvise(page, size, MADV_DONTNEED));
 		EXPECT_EQ(0, mn_stale(self->fd, page, 1));
+		ASSERT_EQ(0, munmap(page, size));
 		if (!fired)
 			break;
 	}
@@ -393,6 +395,7 @@ FIXTURE_VARIANT(limited)
 {
 	const struct mn_step *step;
 	unsigned int style;
+	unsigned int flags;
 };
 
 FIXTURE_VARIANT_ADD(limited, i_mmap)
@@ -405,6 +408,13 @@ FIXTURE_VARIANT_ADD(limited, i_mmap_interval)
 {
 	.step = &mn_step_i_mmap_interval,
 	.style = TMN_STYLE_INTERVAL,
+};
+
+FIXTURE_VARIANT_ADD(limited, i_mmap_interval_locked)
+{
+	.step = &mn_step_i_mmap_interval,
+	.style = TMN_STYLE_INTERVAL,
+	.flags = TMN_ATTACH_LOCKED,
 };
 
 FIXTURE_VARIANT_ADD(limited, anon_vma)
@@ -439,13 +449,14 @@ TEST_F_TIMEOUT(limited, too_long, 120)
 
 	ASSERT_EQ(0, mn_write_file(MN_TIMEOUT, "100"));
 	ASSERT_EQ(NULL, mn_begin_section(&section, variant->step, 1000));
-	EXPECT_EQ(-ETIME, mn_attach(self->fd, variant->style, 0, 0));
+	EXPECT_EQ(-ETIME, mn_attach(self->fd, variant->style, variant->flags,
+				    0));
 	EXPECT_TRUE(mn_wait_section(&section));
 	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
 	EXPECT_TRUE(mn_end_section(&section));
 
 	mn_default_limit();
-	EXPECT_EQ(NULL, mn_works(self->fd, variant->style, 0));
+	EXPECT_EQ(NULL, mn_works(self->fd, variant->style, variant->flags));
 	EXPECT_TRUE(mn_wait_module_users(self->users));
 }
 
@@ -455,6 +466,7 @@ TEST_F_TIMEOUT(limited, without_memory, 300)
 	struct attempt attempt = {
 		.fd = self->fd,
 		.style = variant->style,
+		.flags = variant->flags,
 		.fired = true,
 	};
 	struct mn_section section;
@@ -473,7 +485,8 @@ TEST_F_TIMEOUT(limited, without_memory, 300)
 		EXPECT_TRUE(mn_wait_section(&section));
 		EXPECT_EQ(attempt.ret ? -ENOTCONN : 0, mn_detach(self->fd));
 		EXPECT_TRUE(mn_end_section(&section));
-		EXPECT_EQ(NULL, mn_works(self->fd, variant->style, 0));
+		EXPECT_EQ(NULL, mn_works(self->fd, variant->style,
+					 variant->flags));
 	}
 	EXPECT_LT(attempt.nth, MAX_NTH);
 	/* The device's own, and the worker's. */

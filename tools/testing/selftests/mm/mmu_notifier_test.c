@@ -532,6 +532,28 @@ TEST_F(mmu, attach_locked)
 	EXPECT_EQ(0, mn_mirror(self->fd, self->page, 1, true));
 }
 
+/* A subscription to all has waited for all: an interval need not again. */
+TEST_F(mmu, intervals_beside_a_list)
+{
+	static const unsigned int flags[] = { 0, TMN_ATTACH_LOCKED };
+	int fds[3] = { mn_open(), mn_open(), mn_open() };
+	unsigned int i;
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_INTERVAL, 0, 0));
+	ASSERT_EQ(0, mn_attach(fds[2], TMN_STYLE_KVM, 0, 0));
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		ASSERT_EQ(0, mn_attach(fds[i], TMN_STYLE_INTERVAL, flags[i],
+				       0));
+		EXPECT_EQ(0, mn_mirror(fds[i], self->page, 1, true));
+	}
+	madvise(self->page, mn_page_size(), MADV_DONTNEED);
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		EXPECT_EQ(0, mn_wrong(fds[i], self->page, 1));
+		EXPECT_TRUE(mn_balanced(fds[i]));
+		close(fds[i]);
+	}
+}
+
 /* Another process's memory. */
 TEST_F(mmu, attach_by_pid)
 {
