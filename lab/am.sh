@@ -28,10 +28,10 @@ git --no-optional-locks -C "$linux" diff-index --quiet --cached HEAD ||
 head=$(git -C "$linux" rev-parse HEAD)
 log=$out/log/am
 mkdir -p "$out/log"
-if ! git -C "$linux" am "${patches[@]}" >"$log" 2>&1 </dev/null; then
+if ! git -C "$linux" am --empty=drop "${patches[@]}" >"$log" 2>&1 </dev/null; then
 	git -C "$linux" am --abort
 	[ "$(git -C "$linux" rev-parse HEAD)" = "$head" ] || git -C "$linux" reset -q --keep "$head"
 	die "the series does not apply; $linux is as it was. git said:
 $(grep -E '^(error:|fatal:|Patch failed)' "$log" | head -n 6 | sed 's/^/  /')"
 fi
-note "${#patches[@]} patches applied to $linux; to undo: git reset --keep ${head:0:12}"
+note "$(git -C "$linux" rev-list --count "$head..") patches applied to $linux; to undo: git reset --keep ${head:0:12}"

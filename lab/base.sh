@@ -112,7 +112,7 @@ apply_series() {
 		"${g[@]}" worktree add -q --no-checkout --detach "$am" "$base"
 		git -C "$am" sparse-checkout set --no-cone --stdin <<<"/${touched//$'\n'/$'\n/'}"
 		git -C "$am" checkout -q --detach "$base"
-		git -C "$am" -c commit.gpgSign=false am -q --keep-non-patch --committer-date-is-author-date \
+		git -C "$am" -c commit.gpgSign=false am -q --empty=drop --keep-non-patch --committer-date-is-author-date \
 			"$out"/lab-series/*.patch ||
 			die "the series does not apply to Linux $(base_version "$base"), see above"
 		"${g[@]}" update-ref refs/lab/series "$(git -C "$am" rev-parse HEAD)"

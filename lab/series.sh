@@ -5,7 +5,8 @@
 # things: the file `series` (the order), patches/ (messages, and edits of
 # Linux's own files) and the files that the series adds, which this repository
 # holds whole. Needs git, and no kernel source. Whoever runs this hands the
-# patches on, and so is their author and signs them off.
+# patches on, and so is their author and signs them off. With LINUX=<tree> it
+# prints whom that tree says to send them to.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
@@ -88,14 +89,15 @@ for f in patches/*.patch; do
 	[[ $seen == *" ${f#patches/} "* ]] || note "warning: series does not list $f"
 done
 
-# .txt, so that git am DIR/*.patch works as it stands
+# No patch, so for git am --empty=drop, and for git send-email as it stands.
 if [ -f patches/0000-cover-letter.txt ]; then
 	{
 		header "[PATCH $(printf '%0*d' "${#total}" 0)/$total] $(head -n 1 patches/0000-cover-letter.txt)"
 		sed 1d patches/0000-cover-letter.txt | sed '/./,$!d'
 		printf '\n%s (%d):\n%s\n' "$name" "$total" "$shortlog"
 		git apply --stat --summary "$new/all"
-	} >"$new/0000-cover-letter.txt"
+		printf -- '-- \n%s\n' "$(git --version | sed 's/git version //')"
+	} >"$new/0000-cover-letter.patch"
 fi
 
 rm -f "$new/diff" "$new/err" "$new/all"
@@ -104,3 +106,13 @@ rm -rf "$dir"
 mv "$new" "$dir"
 trap - EXIT
 note "$total patches in ${dir#"$top/"}/"
+
+# Whom to send them to, if a tree is there to ask.
+if [ $# = 0 ] && [ -f "${LINUX:-}/scripts/get_maintainer.pl" ]; then
+	if ! command -v perl >/dev/null; then
+		note "whom to send them to: perl is missing: apt-get install perl"
+	elif ! find "$dir" -name '*.patch' ! -name '0000-*' | LC_ALL=C sort |
+		(cd "$LINUX" && xargs perl scripts/get_maintainer.pl --no-rolestats --no-git-fallback); then
+		note "whom to send them to: get_maintainer.pl of $LINUX failed"
+	fi
+fi

@@ -78,13 +78,19 @@ untouched() { # NAME TEXT: make am is refused and leaves the tree as it was
 back() { git -C "$tree" reset -q --hard "$base" && git -C "$tree" clean -qfdx; }
 
 echo "TAP version 13"
-echo "1..31"
+echo "1..33"
 check "series: without a kernel source" test -s "$work/series"/0001-*.patch
 refused "series: no author" "need an author" env -i PATH="$PATH" HOME="$work" OUT="$work/o" \
 	GIT_CONFIG_NOSYSTEM=1 GIT_DIR="$work/none" "$here/series.sh"
 check "am: applies" env OUT="$work/o" LINUX="$tree" "$here/am.sh"
 check "am: keeps the number of patches" test "$(git -C "$tree" rev-list --count "$base..HEAD")" = \
-	"$(find "$work/series" -name '*.patch' | wc -l)"
+	"$(find "$work/series" -name '*.patch' ! -name '0000-*' | wc -l)"
+check "series: a cover letter" grep -q '^Subject: \[PATCH 00*/' "$work/series/0000-cover-letter.patch"
+mkdir -p "$work/asked/scripts"
+printf '%s\n' 'print "linux-mm\@kvack.org ", scalar(@ARGV), "\n" unless grep { /0000-/ } @ARGV' \
+	>"$work/asked/scripts/get_maintainer.pl"
+env OUT="$work/o" LINUX="$work/asked" "$here/series.sh" >"$work/whom" 2>/dev/null
+check "series: whom to send them to" grep -q '^linux-mm@kvack.org' "$work/whom"
 untouched "am: already applied" "already applied"
 refused "base: already applied" "already applied" env OUT="$work/o" LINUX="$tree" "$here/base.sh"
 back

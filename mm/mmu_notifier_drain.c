@@ -61,7 +61,7 @@ MODULE_PARM_DESC(register_timeout_ms,
 		 "How long a registration may wait for locks (ms, 0: for ever)");
 
 /**
- * struct mn_drain - the state of one drain
+ * struct mn_drain_control - the state of one drain
  * @deadline: when it has to be done, in jiffies
  * @bounded: whether there is a deadline at all
  * @mapping: the file last drained; neighbouring VMAs often share it
@@ -69,7 +69,7 @@ MODULE_PARM_DESC(register_timeout_ms,
  * @waits: how many locks it had to wait for
  * @longest_ns: how long for the slowest of them
  */
-struct mn_drain {
+struct mn_drain_control {
 	unsigned long deadline;
 	bool bounded;
 	struct address_space *mapping;
@@ -118,21 +118,21 @@ static void mn_lock_wait_work(struct work_struct *work)
 	mn_lock_wait_put(wait);
 }
 
-static long mn_time_left(const struct mn_drain *drain)
+static long mn_time_left(const struct mn_drain_control *drain)
 {
 	if (!drain->bounded)
 		return MAX_SCHEDULE_TIMEOUT;
 	return max_t(long, drain->deadline - jiffies, 0);
 }
 
-static int mn_interrupted(const struct mn_drain *drain)
+static int mn_interrupted(const struct mn_drain_control *drain)
 {
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	return mn_time_left(drain) ? 0 : -ETIME;
 }
 
-static void mn_waited(struct mn_drain *drain, u64 since)
+static void mn_waited(struct mn_drain_control *drain, u64 since)
 {
 	drain->waits++;
 	drain->longest_ns = max(drain->longest_ns, local_clock() - since);
@@ -145,7 +145,7 @@ static bool mn_looks_free(struct rw_semaphore *rwsem)
 }
 
 /* Wait for who holds an rmap lock: that of @file's mapping or of @root. */
-static int mn_drain_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem,
+static int mn_drain_rmap(struct mn_drain_control *drain, struct rw_semaphore *rwsem,
 			 struct file *file, struct anon_vma *root)
 {
 	struct mn_lock_wait *wait;
@@ -185,7 +185,7 @@ static int mn_drain_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem,
 	return left ? 0 : -ETIME;
 }
 
-static int mn_drain_file(struct mn_drain *drain, struct vm_area_struct *vma)
+static int mn_drain_file(struct mn_drain_control *drain, struct vm_area_struct *vma)
 {
 	struct address_space *mapping =
 		vma->vm_file ? vma->vm_file->f_mapping : NULL;
@@ -197,7 +197,7 @@ static int mn_drain_file(struct mn_drain *drain, struct vm_area_struct *vma)
 	return mn_drain_rmap(drain, &mapping->i_mmap_rwsem, vma->vm_file, NULL);
 }
 
-static int mn_drain_anon(struct mn_drain *drain, struct vm_area_struct *vma)
+static int mn_drain_anon(struct mn_drain_control *drain, struct vm_area_struct *vma)
 {
 	/* Pairs with __anon_vma_prepare(), under mmap_lock for read too. */
 	struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
@@ -217,7 +217,7 @@ static int mn_drain_anon(struct mn_drain *drain, struct vm_area_struct *vma)
  * mmap_lock. A VMA cannot be pinned, so there is no worker and no deadline
  * within one wait.
  */
-static int mn_drain_vma(struct mn_drain *drain, struct vm_area_struct *vma)
+static int mn_drain_vma(struct mn_drain_control *drain, struct vm_area_struct *vma)
 {
 	struct rw_semaphore *rwsem = &vma->vm_lock->lock;
 	u64 since;
@@ -236,7 +236,7 @@ static int mn_drain_vma(struct mn_drain *drain, struct vm_area_struct *vma)
 	return 0;
 }
 #else
-static int mn_drain_vma(struct mn_drain *drain, struct vm_area_struct *vma)
+static int mn_drain_vma(struct mn_drain_control *drain, struct vm_area_struct *vma)
 {
 	return 0;
 }
@@ -259,7 +259,7 @@ static int mn_drain_vma(struct mn_drain *drain, struct vm_area_struct *vma)
 int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
 {
 	unsigned int timeout_ms = READ_ONCE(mn_register_timeout_ms);
-	struct mn_drain drain = {
+	struct mn_drain_control drain = {
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.bounded = timeout_ms,
 	};
