@@ -31,6 +31,9 @@ PROGRAMS = {
     "mmu_notifier_fault_test": r"",
     "mmu_notifier_register_test": r"draining\.",
 }
+# Functions that have a hook and are only called by one which nothing calls in
+# some 6.12.y; where something does, a test has to come by.
+UNCALLED = {"__discard_anon_folio_pmd_locked": "unmap_huge_pmd_locked"}
 BOOTS = 10  # a mutant may bring the guest down
 
 
@@ -61,6 +64,13 @@ def steps(tree: Path) -> dict[str, str]:
         for name in re.findall(r'mmu_notifier_mutant\("(\w+)"\)', path.read_text()):
             found[name] = f"mm/{path.name}"
     return found
+
+
+def uncalled(tree: Path, place: str) -> str:
+    """The function without a caller by which alone a hook's function is reached, or nothing."""
+    name = UNCALLED.get(place, "")
+    calls = sum(len(re.findall(rf"\b{name}\(", path.read_text())) for path in (tree / "mm").glob("*.c")) if name else 2
+    return name if calls == 1 else ""
 
 
 def listed(program: Path) -> Iterator[str]:
@@ -162,13 +172,15 @@ def main() -> int:
         title = f"{number} {name} {place}"
         if name not in built:
             print(f"ok {title} # SKIP not reachable here: vmlinux does not contain it")
+        elif not mine and uncalled(args.tree, place):
+            print(f"ok {title} # SKIP not reachable here: nothing calls {uncalled(args.tree, place)}()")
         elif not mine:
             print(f"not ok {title}: no test comes by it")
         else:
             print(f"{'ok' if caught else 'not ok'} {title}: caught by {len(caught)} of {len(mine)}")
             for run in caught or mine:
                 print(f"#   {run.test.name}{' (crash)' if run.verdict == 'crash' else ''}")
-        survivors += name in built and not caught
+        survivors += name in built and not caught and not uncalled(args.tree, place)
     print(f"1..{number}")
     print(f"# {len(where)} mutants, {survivors} survived, {len(where.keys() - built)} not built; "
           f"{len(runs)} runs of {len(good)} tests")

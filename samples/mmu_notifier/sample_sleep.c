@@ -10,6 +10,7 @@
 #include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/wait.h>
 
 #include "sample_device.h"
 
@@ -27,9 +28,13 @@ struct sample_mmu {
 	 * locks, so nothing that takes those is done under it: no fault.
 	 */
 	struct mutex lock;
+	/* Changes under way: while there are any, nothing is mapped. */
 	unsigned long changing;
+	/* Changes that have ended. */
 	unsigned long sequence;
 	struct sample_entry table[SAMPLE_TLB];
+	/* Who waits until no change is under way. */
+	wait_queue_head_t settled;
 };
 
 static struct sample_entry *entry_of(struct sample_mmu *mmu,
@@ -69,7 +74,7 @@ static int sample_start(struct mmu_notifier *notifier,
 		return -EAGAIN;
 
 	mutex_lock(&mmu->lock);
-	mmu->changing++;
+	WRITE_ONCE(mmu->changing, mmu->changing + 1);
 	drop(mmu, range->start, range->end);
 	mutex_unlock(&mmu->lock);
 	return 0;
@@ -82,9 +87,10 @@ static void sample_end(struct mmu_notifier *notifier,
 		container_of(notifier, struct sample_mmu, notifier);
 
 	mutex_lock(&mmu->lock);
-	mmu->changing--;
+	WRITE_ONCE(mmu->changing, mmu->changing - 1);
 	mmu->sequence++;
 	mutex_unlock(&mmu->lock);
+	wake_up_all(&mmu->settled);
 }
 
 /* The process exits: its pages are freed when this has returned. */
@@ -112,6 +118,10 @@ static int sample_fault(struct sample_mmu *mmu, unsigned long address,
 	unsigned long sequence;
 	struct page *page;
 	long got;
+
+	/* Changes take long here: it would be vain to try meanwhile. */
+	if (wait_event_killable(mmu->settled, !READ_ONCE(mmu->changing)))
+		return -EINTR;
 
 	/* First the sequence, then the page. */
 	mutex_lock(&mmu->lock);
@@ -181,6 +191,7 @@ static struct sample_mmu *sample_attach(struct mm_struct *mm)
 	if (!mmu)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&mmu->lock);
+	init_waitqueue_head(&mmu->settled);
 	mmu->notifier.ops = &sample_ops;
 	/* When this returns every change under way has been counted. */
 	ret = mmu_notifier_register(&mmu->notifier, mm);
