@@ -8,7 +8,7 @@
 export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test mutants series am build shell kunit model stress stress-ng \
+.PHONY: help run test figures mutants series am build shell kunit model stress stress-ng \
 	style coverage check check-all bisect clean
 
 help:
@@ -16,6 +16,7 @@ help:
 
 ## make run      build both cores, boot both, report side by side
 ## make test     every test; the last line is the count
+## make figures  the README's pictures, from what make run measured
 ## make mutants  switch off each hook and each step in turn: does a test fail?
 ## make series   write the patches to out/series/, ready for git am
 ## make am LINUX=<git tree>
@@ -48,6 +49,9 @@ run:
 
 test:
 	@lab/test.sh
+
+figures:
+	@lab/figures.sh
 
 mutants:
 	@lab/base.sh

@@ -22,9 +22,12 @@ for core in test stock; do
 		-f "$program" "$out/build/$core" mmu_notifier_report || failed=1
 done
 version=$(git -C "$out/linux" log -1 --format=%s refs/lab/base)
+# Kept for lab/figures.sh.
+{
+	echo "$version, x86-64, $(grep -qs 'Hypervisor detected: KVM' "$out/run/test.console" &&
+		echo KVM || echo TCG), 2 CPUs, measured $(date -u '+%F %T') UTC"
+	awk -F'\t' -f "$here/report.awk" stock="$out/run/stock.output" "$out/run/stock.output" "$out/run/test.output"
+} >"$out/run/report" || failed=1
 echo
-echo "$version, x86-64, $(grep -qs 'Hypervisor detected: KVM' "$out/run/test.console" &&
-	echo KVM || echo TCG), 2 CPUs, measured $(date -u '+%F %T') UTC"
-awk -F'\t' -f "$here/report.awk" stock="$out/run/stock.output" "$out/run/stock.output" "$out/run/test.output" ||
-	failed=1
+cat "$out/run/report"
 exit $failed

@@ -28,6 +28,7 @@ wanted() {
 	boot	cpio			cpio
 	python	python3			python3
 	coverage lcov			lcov
+	figures	gnuplot-nox		gnuplot
 	stress	stress-ng		stress-ng
 	model	spin			spin
 	model	gcc			gcc
