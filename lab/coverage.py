@@ -6,7 +6,8 @@ the branches 90 %, and each line that is not has to be in LIST with the reason:
 
     FUNCTION: CODE -- REASON
 
-A line in LIST that is covered, or is not there any more, fails as well.
+A line in LIST that is covered, or is not there any more, fails as well, unless the
+reason starts with "by chance".
 """
 import re
 import sys
@@ -98,7 +99,7 @@ def main() -> None:
             name = re.sub(r"#", "", f"{file.path.name} {number} {code}")
             tap.result(why is not None, f"{name}: {why or 'not covered, not in the list'}")
     for code in reasons:
-        if code not in seen:
+        if code not in seen and not reasons[code].startswith("by chance"):
             tap.result(False, f"{code}: in the list, but covered or gone")
     print(f"1..{tap.count}")
     sys.exit(tap.failed)

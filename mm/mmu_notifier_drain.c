@@ -145,8 +145,9 @@ static bool mn_looks_free(struct rw_semaphore *rwsem)
 }
 
 /* Wait for who holds an rmap lock: that of @file's mapping or of @root. */
-static int mn_drain_rmap(struct mn_drain_control *drain, struct rw_semaphore *rwsem,
-			 struct file *file, struct anon_vma *root)
+static int mn_drain_rmap(struct mn_drain_control *drain,
+			 struct rw_semaphore *rwsem, struct file *file,
+			 struct anon_vma *root)
 {
 	struct mn_lock_wait *wait;
 	u64 since;
@@ -185,7 +186,8 @@ static int mn_drain_rmap(struct mn_drain_control *drain, struct rw_semaphore *rw
 	return left ? 0 : -ETIME;
 }
 
-static int mn_drain_file(struct mn_drain_control *drain, struct vm_area_struct *vma)
+static int mn_drain_file(struct mn_drain_control *drain,
+			 struct vm_area_struct *vma)
 {
 	struct address_space *mapping =
 		vma->vm_file ? vma->vm_file->f_mapping : NULL;
@@ -197,7 +199,8 @@ static int mn_drain_file(struct mn_drain_control *drain, struct vm_area_struct *
 	return mn_drain_rmap(drain, &mapping->i_mmap_rwsem, vma->vm_file, NULL);
 }
 
-static int mn_drain_anon(struct mn_drain_control *drain, struct vm_area_struct *vma)
+static int mn_drain_anon(struct mn_drain_control *drain,
+			 struct vm_area_struct *vma)
 {
 	/* Pairs with __anon_vma_prepare(), under mmap_lock for read too. */
 	struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
@@ -217,17 +220,14 @@ static int mn_drain_anon(struct mn_drain_control *drain, struct vm_area_struct *
  * mmap_lock. A VMA cannot be pinned, so there is no worker and no deadline
  * within one wait.
  */
-static int mn_drain_vma(struct mn_drain_control *drain, struct vm_area_struct *vma)
+static int mn_drain_vma(struct mn_drain_control *drain,
+			struct vm_area_struct *vma)
 {
 	struct rw_semaphore *rwsem = &vma->vm_lock->lock;
 	u64 since;
 
 	if (mn_looks_free(rwsem) || mmu_notifier_mutant("vma_lock"))
 		return 0;
-	if (down_write_trylock(rwsem)) {
-		up_write(rwsem);
-		return 0;
-	}
 	since = local_clock();
 	if (down_write_killable(rwsem))
 		return -EINTR;
@@ -236,7 +236,8 @@ static int mn_drain_vma(struct mn_drain_control *drain, struct vm_area_struct *v
 	return 0;
 }
 #else
-static int mn_drain_vma(struct mn_drain_control *drain, struct vm_area_struct *vma)
+static int mn_drain_vma(struct mn_drain_control *drain,
+			struct vm_area_struct *vma)
 {
 	return 0;
 }

@@ -593,6 +593,45 @@ static void mn_test_drain_waits(struct kunit *test)
 	mmu_notifier_unregister(&page.mn, current->mm);
 }
 
+/* The end of the address space, with a driver that does not want to know. */
+static void mn_test_exit(struct kunit *test)
+{
+	struct mn_test_sub range = {}, page = {};
+
+	mn_test_register(test, &range, &mn_test_range_ops);
+	mn_test_register(test, &page, &mn_test_page_ops);
+	__mmu_notifier_release(current->mm);
+	KUNIT_EXPECT_EQ(test, range.releases, 1);
+
+	/* Nothing reaches them any more, and release has run. */
+	mmu_notifier_unregister(&range.mn, current->mm);
+	mmu_notifier_unregister(&page.mn, current->mm);
+	KUNIT_EXPECT_EQ(test, range.releases, 1);
+}
+
+static void mn_test_tlb(struct mmu_notifier *mn, struct mm_struct *mm,
+			unsigned long start, unsigned long end)
+{
+}
+
+static void mn_test_callback(struct kunit *test)
+{
+	struct mmu_notifier_ops ops = {};
+
+	KUNIT_EXPECT_PTR_EQ(test, mn_callback_of(&ops), NULL);
+	ops.release = mn_test_release;
+	KUNIT_EXPECT_PTR_EQ(test, mn_callback_of(&ops),
+			    (void *)mn_test_release);
+	ops.invalidate_range_end = mn_test_end;
+	KUNIT_EXPECT_PTR_EQ(test, mn_callback_of(&ops), (void *)mn_test_end);
+	ops.arch_invalidate_secondary_tlbs = mn_test_tlb;
+	KUNIT_EXPECT_PTR_EQ(test, mn_callback_of(&ops), (void *)mn_test_tlb);
+	ops.invalidate_page = mn_test_page;
+	KUNIT_EXPECT_PTR_EQ(test, mn_callback_of(&ops), (void *)mn_test_page);
+	ops.invalidate_range_start = mn_test_start;
+	KUNIT_EXPECT_PTR_EQ(test, mn_callback_of(&ops), (void *)mn_test_start);
+}
+
 static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_test_aware_section),
 	KUNIT_CASE(mn_test_unaware_section),
@@ -608,6 +647,8 @@ static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_test_get_put),
 	KUNIT_CASE(mn_test_epoch_limit),
 	KUNIT_CASE(mn_test_drain_waits),
+	KUNIT_CASE(mn_test_exit),
+	KUNIT_CASE(mn_test_callback),
 	{}
 };
 

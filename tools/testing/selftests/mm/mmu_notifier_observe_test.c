@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -133,6 +134,38 @@ TEST_F(debugfs, subscriptions)
 	close(other);
 }
 
+/* What is read in pieces is the same, and what is too much is said to be. */
+TEST_F_TIMEOUT(debugfs, of_many, 120)
+{
+	enum { LIST = 40, INTERVALS = 4100 };
+	struct rlimit limit = { INTERVALS + 100, INTERVALS + 100 };
+	char text[64];
+	ssize_t length;
+	int i, fd, file;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	for (i = 0; i < LIST; i++)
+		ASSERT_EQ(0, mn_attach(mn_open(), TMN_STYLE_KVM, 0, 0));
+	snprintf(text, sizeof(text), "# %d has more\n", getpid());
+	EXPECT_EQ(1, lines_with(SUBSCRIPTIONS, text));
+	for (i = 0; i < INTERVALS; i++) {
+		fd = mn_open();
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, mn_attach(fd, TMN_STYLE_INTERVAL, 0, 0));
+	}
+	EXPECT_EQ(4096, subscribed(getpid(), "interval",
+				   "tmn_interval_invalidate"));
+	EXPECT_EQ(2, lines_with(SUBSCRIPTIONS, text));
+
+	file = open(SUBSCRIPTIONS, O_RDONLY);
+	ASSERT_LE(0, file);
+	for (i = 0; (length = read(file, text, 10)) > 0; i++)
+		;
+	EXPECT_EQ(0, length);
+	EXPECT_LT(LIST, i);
+	close(file);
+}
+
 /* A name is what a process says it is. */
 TEST_F(debugfs, a_name_stays_on_its_line)
 {
@@ -205,10 +238,13 @@ TEST_F(debugfs, latency)
 	const unsigned int delay_us = 30000;
 	struct latency before, after;
 	size_t size = mn_page_size();
+	long on;
 
 	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_XPMEM, 0, 0));
 	EXPECT_EQ(-EINVAL, mn_write_file(LATENCY_ENABLE, "2"));
 	ASSERT_EQ(0, mn_write_file(LATENCY_ENABLE, "1"));
+	ASSERT_EQ(0, mn_read_long(LATENCY_ENABLE, &on));
+	EXPECT_EQ(1, on);
 
 	/* Who is slow? */
 	ASSERT_EQ(0, mn_stall(self->fd, self->page, size, delay_us));
