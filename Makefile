@@ -9,7 +9,7 @@ export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test figures mutants series am build shell kunit model stress stress-ng \
-	style coverage check check-all bisect clean
+	bench style coverage check check-all bisect clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,6 +29,7 @@ help:
 ## make stress-ng MINUTES=10
 ##               Debian's stress-ng, watched by secondary MMUs
 ## make model    the model of registration, whole and with each step removed
+## make bench    what it costs, in instructions, beside stock's core
 ## make style    checkpatch, sparse, kernel-doc, W=1 and shellcheck
 ## make debug-lockdep, debug-kasan, debug-kcsan, debug-rt
 ##               all tests in a kernel that watches itself
@@ -87,6 +88,9 @@ stress stress-ng:
 
 model:
 	@lab/model.sh
+
+bench:
+	@lab/bench.sh
 
 style:
 	@lab/base.sh

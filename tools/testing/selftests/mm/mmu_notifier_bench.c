@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What MMU notifiers cost.  Prints a line for each measurement,
+ *
+ *	BENCH <group> <what> <size> <ns>
+ *
+ * separated by tabs: the least of several repetitions.  In a guest whose clock
+ * counts instructions (QEMU's -icount) a nanosecond is an instruction, and the
+ * same comes out each time.
+ *
+ * Groups:
+ *	none, kvm, gru	an operation on memory of a process with no subscription,
+ *			with one of that style
+ *	interval	MADV_DONTNEED of a page, in a process with <size> interval
+ *			subscriptions, one of which covers it
+ *	register	a subscription of that style (range, page, interval), and
+ *			its end (unregister), to a process with <size> VMAs
+ *
+ * Arguments choose among the groups; without any, all.  The first line says
+ * which core the kernel has: drain, or stock.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../kselftest.h"
+#include "mmu_notifier_util.h"
+#include "vm_util.h"
+
+#define MPOL_MF_MOVE	2
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+/* Pages that an operation works on; repetitions of which the least counts. */
+#define PAGES		64
+#define REPEAT		15
+
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000ULL + time.tv_nsec;
+}
+
+static void put(const char *group, const char *what, unsigned int size,
+		uint64_t ns)
+{
+	printf("BENCH\t%s\t%s\t%u\t%llu\n", group, what, size,
+	       (unsigned long long)ns);
+	fflush(stdout);
+}
+
+static void *map_anon(size_t length)
+{
+	void *map = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		exit(KSFT_FAIL);
+	madvise(map, length, MADV_NOHUGEPAGE);
+	return map;
+}
+
+/*
+ * Operations: each prepares, and returns how long the thing itself took, or 0
+ * if it cannot be had here.
+ */
+
+static uint64_t op_mmap_touch_munmap(void)
+{
+	size_t length = PAGES * mn_page_size();
+	uint64_t start = now();
+	char *map = map_anon(length);
+
+	mn_fill(map, PAGES, 1);
+	munmap(map, length);
+	return now() - start;
+}
+
+static uint64_t op_fork_exit(void)
+{
+	uint64_t start = now();
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	return now() - start;
+}
+
+static uint64_t op_cow(void)
+{
+	size_t length = PAGES * mn_page_size();
+	char *map = map_anon(length);
+	uint64_t start;
+	pid_t pid;
+
+	mn_fill(map, PAGES, 1);
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	start = now();
+	mn_fill(map, PAGES, 2);
+	start = now() - start;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	munmap(map, length);
+	return start;
+}
+
+static uint64_t op_mprotect(void)
+{
+	size_t length = PAGES * mn_page_size();
+	char *map = map_anon(length);
+	uint64_t start;
+
+	mn_fill(map, PAGES, 1);
+	start = now();
+	mprotect(map, length, PROT_READ);
+	mprotect(map, length, PROT_READ | PROT_WRITE);
+	start = now() - start;
+	munmap(map, length);
+	return start;
+}
+
+static uint64_t op_dontneed(void)
+{
+	size_t length = PAGES * mn_page_size();
+	char *map = map_anon(length);
+	uint64_t start;
+
+	mn_fill(map, PAGES, 1);
+	start = now();
+	madvise(map, length, MADV_DONTNEED);
+	start = now() - start;
+	munmap(map, length);
+	return start;
+}
+
+static uint64_t op_ftruncate(void)
+{
+	size_t length = PAGES * mn_page_size();
+	int fd = memfd_create("bench", 0);
+	uint64_t start;
+	char *map;
+
+	if (ftruncate(fd, length))
+		return 0;
+	map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return 0;
+	mn_fill(map, PAGES, 1);
+	start = now();
+	if (ftruncate(fd, 0))
+		return 0;
+	start = now() - start;
+	munmap(map, length);
+	close(fd);
+	return start;
+}
+
+/* To swap, as far as it goes at the first attempt. */
+static uint64_t op_pageout(void)
+{
+	size_t length = PAGES * mn_page_size();
+	char *map = map_anon(length);
+	uint64_t start;
+
+	mn_fill(map, PAGES, 1);
+	start = now();
+	madvise(map, length, MADV_PAGEOUT);
+	start = now() - start;
+	if (mn_pfn(map))
+		start = 0;
+	munmap(map, length);
+	return start;
+}
+
+static uint64_t op_collapse(void)
+{
+	size_t size = read_pmd_pagesize();
+	uint64_t start;
+	char *map;
+	int ret;
+
+	if (!size)
+		return 0;
+	map = mn_map(size, size);
+	madvise(map, size, MADV_NOHUGEPAGE);
+	mn_fill(map, PAGES, 1);
+	madvise(map, size, MADV_HUGEPAGE);
+	start = now();
+	ret = madvise(map, size, MADV_COLLAPSE);
+	start = now() - start;
+	munmap(map, size);
+	return ret ? 0 : start;
+}
+
+static uint64_t op_migrate(void)
+{
+	size_t length = PAGES * mn_page_size();
+	int nodes[2][PAGES], status[PAGES], i;
+	char *map = map_anon(length);
+	void *pages[PAGES];
+	uint64_t start;
+	long ret;
+
+	mn_fill(map, PAGES, 1);
+	for (i = 0; i < PAGES; i++) {
+		pages[i] = map + i * mn_page_size();
+		nodes[0][i] = 0;
+		nodes[1][i] = 1;
+	}
+	/* Wherever they were, they are on the second node now. */
+	syscall(SYS_move_pages, 0, PAGES, pages, nodes[1], status,
+		MPOL_MF_MOVE);
+	start = now();
+	ret = syscall(SYS_move_pages, 0, PAGES, pages, nodes[0], status,
+		      MPOL_MF_MOVE);
+	start = now() - start;
+	munmap(map, length);
+	return ret ? 0 : start;
+}
+
+static const struct {
+	const char *name;
+	uint64_t (*run)(void);
+} ops[] = {
+	{ "mmap+touch+munmap", op_mmap_touch_munmap },
+	{ "fork+exit", op_fork_exit },
+	{ "cow", op_cow },
+	{ "mprotect", op_mprotect },
+	{ "dontneed", op_dontneed },
+	{ "ftruncate", op_ftruncate },
+	{ "pageout", op_pageout },
+	{ "collapse", op_collapse },
+	{ "migrate", op_migrate },
+};
+
+static void bench_ops(const char *group, unsigned int style)
+{
+	unsigned int i, round;
+	int fd = -1;
+
+	if (style != TMN_STYLE_NONE) {
+		fd = mn_open();
+		if (fd < 0 || mn_attach(fd, style, 0, 0))
+			return;
+	}
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		uint64_t least = 0;
+
+		for (round = 0; round < REPEAT; round++) {
+			uint64_t ns = ops[i].run();
+
+			if (ns && (!least || ns < least))
+				least = ns;
+		}
+		if (least)
+			put(group, ops[i].name, PAGES, least);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Intervals: as many as asked for, a page each; the first is changed. */
+static void bench_intervals(void)
+{
+	static const unsigned int sizes[] = { 1, 10, 100, 1000, 10000 };
+	size_t size = mn_page_size();
+	unsigned int i, have = 0, round;
+	char *map = map_anon(sizes[ARRAY_SIZE(sizes) - 1] * size);
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		uint64_t least = UINT64_MAX;
+
+		for (; have < sizes[i]; have++) {
+			struct tmn_attach args = {
+				.style = TMN_STYLE_INTERVAL,
+				.start = (uintptr_t)map + have * size,
+				.length = size,
+			};
+			int fd = mn_open();
+
+			if (fd < 0 || ioctl(fd, TMN_ATTACH, &args))
+				return;
+		}
+		for (round = 0; round < REPEAT; round++) {
+			uint64_t start;
+
+			mn_fill(map, 1, 1);
+			start = now();
+			madvise(map, size, MADV_DONTNEED);
+			start = now() - start;
+			if (start < least)
+				least = start;
+		}
+		put("interval", "dontneed", have, least);
+	}
+}
+
+/* Registration */
+
+static bool have_anon(unsigned int nr)
+{
+	return mn_add_vmas(nr);
+}
+
+static bool have_files(unsigned int nr)
+{
+	size_t size = mn_page_size();
+
+	while (nr--) {
+		int fd = memfd_create("bench", 0);
+		char *map;
+
+		if (fd < 0 || ftruncate(fd, size))
+			return false;
+		map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   0);
+		close(fd);
+		if (map == MAP_FAILED)
+			return false;
+		*map = 1;
+	}
+	return true;
+}
+
+/* In a process of its own, to which nobody has subscribed before. */
+static bool register_once(struct tmn_bench *bench,
+			  bool (*have)(unsigned int nr), unsigned int nr)
+{
+	struct tmn_bench *shared = mmap(NULL, sizeof(*shared),
+					PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bool done = false;
+	int status;
+	pid_t pid;
+
+	if (shared == MAP_FAILED)
+		return false;
+	*shared = *bench;
+	pid = fork();
+	if (!pid) {
+		int fd = mn_open();
+
+		_exit(fd < 0 || !have(nr) || ioctl(fd, TMN_BENCH, shared));
+	}
+	if (waitpid(pid, &status, 0) == pid && !status) {
+		*bench = *shared;
+		done = true;
+	}
+	munmap(shared, sizeof(*shared));
+	return done;
+}
+
+static void bench_register(const char *kind, bool (*have)(unsigned int nr))
+{
+	static const unsigned int sizes[] = { 10, 100, 1000, 10000, 30000 };
+	/* The first interval is what costs, the next ones find it there. */
+	static const struct {
+		const char *name;
+		unsigned int style, loops, processes;
+	} styles[] = {
+		{ "range", TMN_STYLE_KVM, 21, 1 },
+		{ "page", TMN_STYLE_GRU, 21, 1 },
+		{ "interval", TMN_STYLE_INTERVAL, 1, 3 },
+	};
+	unsigned int i, j, k;
+	char what[64];
+
+	for (i = 0; i < ARRAY_SIZE(styles); i++) {
+		for (j = 0; j < ARRAY_SIZE(sizes); j++) {
+			uint64_t begin = UINT64_MAX, end = UINT64_MAX;
+
+			for (k = 0; k < styles[i].processes; k++) {
+				struct tmn_bench bench = {
+					.style = styles[i].style,
+					.loops = styles[i].loops,
+				};
+
+				if (!register_once(&bench, have, sizes[j]))
+					goto next_style;
+				if (bench.register_min_ns < begin)
+					begin = bench.register_min_ns;
+				if (bench.unregister_min_ns < end)
+					end = bench.unregister_min_ns;
+			}
+			snprintf(what, sizeof(what), "%s, %s", styles[i].name,
+				 kind);
+			put("register", what, sizes[j], begin);
+			put("unregister", what, sizes[j], end);
+		}
+next_style:
+		;
+	}
+}
+
+static bool wanted(int argc, char **argv, const char *group)
+{
+	int i;
+
+	for (i = 1; i < argc; i++)
+		if (!strcmp(argv[i], group))
+			return true;
+	return argc == 1;
+}
+
+/* In a process of its own: an mm that had a subscription is another. */
+#define BENCH(group, call)						\
+	do {								\
+		if (wanted(argc, argv, group)) {			\
+			pid_t pid = fork();				\
+									\
+			if (!pid) {					\
+				call;					\
+				_exit(0);				\
+			}						\
+			waitpid(pid, NULL, 0);				\
+		}							\
+	} while (0)
+
+int main(int argc, char **argv)
+{
+	static const struct rlimit files = { 20000, 20000 };
+
+	/* Room for as many mappings and files as there are intervals and VMAs. */
+	mn_write_file("/proc/sys/vm/max_map_count", "200000");
+	setrlimit(RLIMIT_NOFILE, &files);
+
+	printf("core\t%s\n", mn_core_drains() ? "drain" : "stock");
+	fflush(stdout);
+	BENCH("none", bench_ops("none", TMN_STYLE_NONE));
+	BENCH("kvm", bench_ops("kvm", TMN_STYLE_KVM));
+	BENCH("gru", bench_ops("gru", TMN_STYLE_GRU));
+	BENCH("interval", bench_intervals());
+	BENCH("register", bench_register("anonymous", have_anon));
+	BENCH("register", bench_register("files", have_files));
+	return KSFT_PASS;
+}
