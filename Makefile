@@ -9,7 +9,7 @@ export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test figures mutants series am build shell kunit model stress stress-ng \
-	bench style coverage check check-all bisect clean
+	bench style coverage check check-all bisect bases clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ help:
 ## make check    what of all this fits into an hour, in one table
 ## make check-all  everything
 ## make bisect   every patch of the series builds and boots
+## make bases    the series applies to every 6.12.y that apt offers
 ## make clean    remove what was built; out/linux (the source) stays
 ##
 ## LINUX=...     the kernel to work on: a git tree, an unpacked tree or a
@@ -107,12 +108,15 @@ check:
 	@lab/check.sh $(CHECKS)
 
 check-all:
-	@lab/check.sh $(CHECKS) test debug-kcsan debug-rt mutants clients compile \
+	@lab/check.sh $(CHECKS) test debug-kcsan debug-rt mutants \
 		bases bisect bench
 
 bisect:
 	@lab/base.sh
 	@lab/bisect.sh
+
+bases:
+	@lab/bases.sh
 
 clean:
 	@rm -rf "$${OUT:-out}/build" "$${OUT:-out}/series" "$${OUT:-out}/lab-series" "$${OUT:-out}/log"

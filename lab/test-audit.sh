@@ -96,5 +96,9 @@ fresh
 change 's|^\t\*orig_pte = entry;$|& /* ptep_clear_flush(vma, 0, ptep); */|' mm/ksm.c
 expect 0 'all known' "a comment is no site"
 
+fresh
+change '/^static void damon_hugetlb_mkold(/,/^}/ s/huge_ptep_get_and_clear(/older_name(/' mm/damon/vaddr.c
+expect 0 'all known' "a use that only some 6.12.y have"
+
 echo "1..$n"
 exit "$failed"
