@@ -48,7 +48,7 @@ def plot(directory: Path, rows: dict[str, dict[Row, list[int]]]) -> str:
             lines.append(f"'{data}' with linespoints title '{core}: {what}'")
     commands = ["set logscale xy", "set grid", "set key outside right", "set title 'Registration'",
                 "set xlabel 'VMAs of the process'", "set ylabel 'instructions'"]
-    for kind, size in (("svg size 900,480 background rgb 'white'", "svg"), ("png size 900,480", "png")):
+    for kind, size in (("svg size 900,480 noenhanced background rgb 'white'", "svg"), ("png size 900,480 noenhanced", "png")):
         commands += [f"set terminal {kind}", f"set output '{directory}/register.{size}'", "plot " + ", ".join(lines)]
     return "\n".join(commands) + "\n"
 

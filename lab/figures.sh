@@ -37,7 +37,7 @@ while read -r kind; do
 	plots+=("'$data/new-$kind' with linespoints title 'new, $kind'")
 done < <(awk -F'\t' '$2 == "register" { print $4 }' "$out/run/test.output" | sort -u)
 gnuplot <<-PLOT
-	set terminal svg size 800,480 background rgb 'white'
+	set terminal svg size 800,480 noenhanced background rgb 'white'
 	set output '$figures/register.svg'
 	set title 'mmu_notifier_register(), $(head -n 1 "$report" | cut -d, -f1-4)'
 	set logscale xy
