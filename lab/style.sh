@@ -1,7 +1,7 @@
 #!/bin/bash
 # Usage: style.sh
 #
-# checkpatch, sparse, W=1 and kernel-doc on what the series adds, line by line:
+# checkpatch, sparse, W=1, kernel-doc and Sphinx on what the series adds, line by line:
 # what Linux's own lines in the same files provoke is not shown. shellcheck on
 # the scripts, and whether everything is in the series.
 set -uo pipefail
@@ -80,6 +80,12 @@ verdict "W=1, sparse" "$log/w1"
 	./scripts/kernel-doc -none -Wall "$f" 2>&1
 done) | grep -E 'warning:|error:' | ours >"$log/kernel-doc"
 verdict kernel-doc "$log/kernel-doc"
+
+# What Sphinx says of the documents that the series has, and of its kernel-doc.
+step "htmldocs" "$log/htmldocs" env PATH="/usr/bin:$PATH" \
+	make -C "$linux" O="$build" htmldocs SPHINXDIRS="mm core-api" || bad=1
+grep -E 'WARNING|ERROR' "$log/htmldocs" | grep mmu_notifier | grep -v mmu_notifier_stock >"$log/docs"
+verdict htmldocs "$log/docs"
 
 mapfile -t scripts < <(cd "$top" && find lab tools .ci -name '*.sh' -o -path .ci/run)
 (cd "$top" && shellcheck "${scripts[@]}") >"$log/shellcheck" 2>&1

@@ -37,6 +37,7 @@ wanted() {
 	check	python3			python3
 	check	sparse			sparse
 	check	shellcheck		shellcheck
+	check	python3-sphinx		/usr/bin/sphinx-build
 	check	python3-ply		/usr/lib/python3/dist-packages/ply
 	check	python3-git		/usr/lib/python3/dist-packages/git
 	E
