@@ -124,7 +124,7 @@ static int mn_latency_start(void)
 
 	lockdep_assert_held(&mn_latency_mutex);
 	if (!mn_latencies)
-		mn_latencies = kzalloc(size, GFP_KERNEL);
+		mn_latencies = kvzalloc(size, GFP_KERNEL);
 	if (!mn_latencies)
 		return -ENOMEM;
 	memset(mn_latencies, 0, size);

@@ -309,7 +309,9 @@ bool attach(struct actor *actor, struct mirror *mirror, pid_t pid)
 
 	if (one_in(actor, 4) && style != TMN_STYLE_INTERVAL)
 		flags |= TMN_ATTACH_GET;
-	if (one_in(actor, 4) && style != TMN_STYLE_GRU)
+	/* With invalidate_page mmap_lock has to be free. */
+	if (one_in(actor, 4) && style != TMN_STYLE_GRU &&
+	    style != TMN_STYLE_BOTH)
 		flags |= TMN_ATTACH_LOCKED;
 	mirror->style = style;
 	ret = mn_attach(mirror->fd, style, flags, pid);
