@@ -310,9 +310,11 @@ bool attach(struct actor *actor, struct mirror *mirror, pid_t pid)
 	if (one_in(actor, 4) && style != TMN_STYLE_INTERVAL)
 		flags |= TMN_ATTACH_GET;
 	/* With invalidate_page mmap_lock has to be free. */
-	if (one_in(actor, 4) && style != TMN_STYLE_GRU &&
-	    style != TMN_STYLE_BOTH)
+	if (one_in(actor, 4) && style != TMN_STYLE_GRU)
 		flags |= TMN_ATTACH_LOCKED;
+	/* The device has this style in one way only. */
+	if (style == TMN_STYLE_BOTH)
+		flags = 0;
 	mirror->style = style;
 	ret = mn_attach(mirror->fd, style, flags, pid);
 	mirror->attached = !ret;
