@@ -3,7 +3,7 @@
 #
 # Every test: the lab itself, the model, KUnit on UML and in the guest, the
 # kselftests in the guest, and whether they notice a hook or a step that is
-# switched off; two minutes of stress. The last line is `N passed, N failed, N skipped`, counted from
+# switched off. The last line is `N passed, N failed, N skipped`, counted from
 # what the tests printed.
 set -uo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -37,7 +37,6 @@ for f in "$build"/selftests/*_test; do
 done
 part cost 1 "$here/test-cost.sh" "$build"
 part mutants 6 "$here/mutants.py" --first "$out/linux" "$build"
-part stress 5 "$here/stress.sh" generator 2
 
 "$here/kunit.sh" --quiet
 parts+=("KUnit on UML=$out/log/kunit-uml.ktap")
