@@ -56,7 +56,7 @@ ours() {
 		-e 'set-the-current-core-aside.*:MACRO_ARG_(UNUSED|PRECEDENCE)' \
 		-e 'selftests.*:LINE_SPACING: Missing a blank line' \
 		-e 'establish-translations.*:UNCOMMENTED_DEFINITION' \
-		-e 'define-tracepoints.*:(OPEN_ENDED_LINE|PARENTHESIS_ALIGNMENT|MACRO_ARG)' \
+		-e 'define-tracepoints.*:(OPEN_ENDED_LINE|PARENTHESIS_ALIGNMENT|MACRO_ARG|COMPLEX_MACRO|TRAILING_SEMI)' \
 		-e 'publish-then-drain.*:(LINE_SPACING: Missing|MACRO_ARG_REUSE.*subs)' \
 		-e 'lib-software.*:IN_ATOMIC' >"$log/checkpatch"
 verdict checkpatch "$log/checkpatch"
