@@ -304,32 +304,33 @@ static bool mn_try_map_pte(struct vm_area_struct *vma, pmd_t *pmdp, pmd_t pmd,
 			   struct mn_access *access)
 {
 	bool shown = false;
+	pte_t *ptep, pte;
 	spinlock_t *ptl;
-	pte_t *ptep;
 
 	ptep = pte_offset_map_nolock(vma->vm_mm, pmdp, access->address, &ptl);
 	if (!ptep)
 		return false;
-	if (spin_trylock(ptl)) {
-		pte_t pte = ptep_get(ptep);
-
-		/* The table may have gone before we had the lock. */
-		if (pmd_same(pmd, pmdp_get_lockless(pmdp)) &&
-		    pte_present(pte) && !pte_special(pte) && !pte_devmap(pte) &&
-		    !pte_protnone(pte)) {
-			struct mmu_notifier_mapping mapping = {
-				.address = access->address & PAGE_MASK,
-				.size = PAGE_SIZE,
-				.pfn = pte_pfn(pte),
-				.page = pte_page(pte),
-				.writable = mn_may_store(vma, pte_write(pte),
-							 pte_dirty(pte)),
-			};
-
-			shown = mn_show(access, ptl, &mapping);
-		}
-		spin_unlock(ptl);
+	if (!spin_trylock(ptl)) {
+		pte_unmap(ptep);
+		return false;
 	}
+
+	pte = ptep_get(ptep);
+	/* The table may have gone before we had the lock. */
+	if (pmd_same(pmd, pmdp_get_lockless(pmdp)) && pte_present(pte) &&
+	    !pte_special(pte) && !pte_devmap(pte) && !pte_protnone(pte)) {
+		struct mmu_notifier_mapping mapping = {
+			.address = access->address & PAGE_MASK,
+			.size = PAGE_SIZE,
+			.pfn = pte_pfn(pte),
+			.page = pte_page(pte),
+			.writable = mn_may_store(vma, pte_write(pte),
+						 pte_dirty(pte)),
+		};
+
+		shown = mn_show(access, ptl, &mapping);
+	}
+	spin_unlock(ptl);
 	pte_unmap(ptep);
 	return shown;
 }
