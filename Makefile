@@ -9,7 +9,7 @@ export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test figures mutants series am build shell kunit model stress stress-ng \
-	bench style coverage check check-all bisect bases clean
+	bench style coverage check check-all bisect bases clients clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ help:
 ## make check    what of all this fits into an hour, in one table
 ## make check-all  everything
 ## make bisect   every patch of the series builds and boots
+## make clients  Linux's own tests of KVM, HMM and mm, beside stock's core
 ## make bases    the series applies to every 6.12.y that apt offers
 ## make clean    remove what was built; out/linux (the source) stays
 ##
@@ -108,12 +109,15 @@ check:
 	@lab/check.sh $(CHECKS)
 
 check-all:
-	@lab/check.sh $(CHECKS) test debug-kcsan debug-rt mutants \
+	@lab/check.sh $(CHECKS) test debug-kcsan debug-rt mutants clients \
 		bases bisect bench
 
 bisect:
 	@lab/base.sh
 	@lab/bisect.sh
+
+clients:
+	@lab/clients.sh
 
 bases:
 	@lab/bases.sh

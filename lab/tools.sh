@@ -33,6 +33,8 @@ wanted() {
 	model	spin			spin
 	model	gcc			gcc
 	model	libc6-dev		/usr/include/stdio.h
+	clients	libnuma-dev		/usr/include/numa.h
+	clients	libcap-dev		/usr/include/sys/capability.h
 	check	perl			perl
 	check	python3			python3
 	check	sparse			sparse

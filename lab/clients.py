@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""usage: clients.py FOLDER GROUP...
+
+Compares what the programs of clients.list said on stock's core, in
+FOLDER/stock-GROUP.output, with FOLDER/series-GROUP.output, and prints one table.
+Fails if anything that passes on stock does not pass on the series. A program
+that prints no TAP counts as one test: its exit status says what it was.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ktap import RESULT, Counts, count
+
+SKIP = 4  # a kselftest's exit status
+
+
+@dataclass
+class Run:
+    counts: Counts
+    seconds: float
+    reason: str  # what it said last of why it was skipped
+
+
+def judge(program: str, text: str, status: int) -> Counts:
+    if any(RESULT.match(line) for line in text.splitlines()):
+        counts = count(program, text)
+        if status not in (0, SKIP) and not counts.failures:
+            counts.failures.append(f"{program}: exit status {status}")
+        return counts
+    counts = Counts()
+    if status == 0:
+        counts.passed = 1
+    elif status == SKIP:
+        counts.skipped = 1
+        counts.skips.append(program)
+    else:
+        counts.failures.append(f"{program}: exit status {status}")
+    return counts
+
+
+def runs(path: Path) -> dict[str, Run]:
+    found: dict[str, Run] = {}
+    output = path.read_text(errors="replace").replace("\r", "") if path.exists() else ""
+    for block in re.split(r"^begin ", output, flags=re.MULTILINE)[1:]:
+        program, _, text = block.partition("\n")
+        end = re.search(r"^end (\d+) (\d+)$", text, re.MULTILINE)
+        if end:
+            counts = judge(program, text[:end.start()], int(end[1]))
+        else:
+            counts = Counts(failures=[f"{program}: the guest did not come to its end"])
+        why = [line.strip() for line in text.splitlines() if re.search("skip|not met|required", line, re.IGNORECASE)]
+        found[program] = Run(counts, int(end[2]) / 100 if end else 0, why[-1] if why else "")
+    return found
+
+
+def text(run: Run | None) -> str:
+    if run is None:
+        return "-"
+    return f"{run.counts.passed}/{len(run.counts.failures)}/{run.counts.skipped}"
+
+
+def worse(stock: Run, series: Run | None) -> list[str]:
+    """What passed on stock and does not on the series."""
+    if series is None:
+        return ["was not run"]
+    known = stock.counts.failures + stock.counts.skips
+    lost = [line for line in series.counts.failures + series.counts.skips if line not in known]
+    if series.counts.passed < stock.counts.passed and not lost:
+        lost.append(f"{stock.counts.passed - series.counts.passed} results are missing")
+    return lost if stock.counts.passed else []
+
+
+def main() -> int:
+    folder, groups = Path(sys.argv[1]), sys.argv[2:]
+    lost: list[str] = []
+    fails: list[str] = []
+    skips: list[str] = []
+    total = 0
+    print(f"{'program (passed/failed/skipped)':<46} {'stock':>11} {'series':>11} {'s':>7}")
+    for group in groups:
+        stock, series = (runs(folder / f"{core}-{group}.output") for core in ("stock", "series"))
+        if not stock:
+            lost.append(f"{group}: nothing ran on stock")
+        for program, run in stock.items():
+            other = series.get(program)
+            print(f"{group + ' ' + program:<46.46} {text(run):>11} {text(other):>11} "
+                  f"{other.seconds if other else 0:>7.1f}")
+            total += run.counts.passed
+            lost += [f"{program}: {line}" for line in worse(run, other)]
+            fails += run.counts.failures
+            if run.counts.skipped and not run.counts.passed:
+                skips.append(f"{program}: {run.reason}")
+    for title, lines in (("skipped on stock", skips), ("fails on stock", fails), ("LOST on the series", lost)):
+        for line in lines:
+            print(f"  {title}: {line}"[:160])
+    print(f"{total} pass on stock, {len(lost)} of them lost on the series")
+    return 1 if lost or not total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
