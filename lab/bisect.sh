@@ -20,14 +20,13 @@ for commit in $("${g[@]}" rev-list --reverse refs/lab/base..refs/lab/series); do
 	n=$((n + 1))
 	[ "$n" -ge "${1:-1}" ] || continue
 	git -C "$tree" checkout -q -f --detach "$commit"
-	fragments=(base)
-	if grep -q MMU_NOTIFIER_KUNIT_TEST "$tree/mm/Kconfig" &&
-	   grep -q TEST_MMU_NOTIFIER "$tree/lib/Kconfig.debug" &&
-	   grep -q MMU_NOTIFIER_MUTANTS "$tree/mm/Kconfig"; then
-		fragments+=(test)
-	fi
+	# Of the tests, what the tree has by now.
+	while read -r line; do
+		option=${line%%=*}
+		! git -C "$tree" grep -qE "^config ${option#CONFIG_}\$" -- '*Kconfig*' || echo "$line"
+	done < <(grep '^CONFIG_' "$here/config/test.config") >"$out/log/bisect.config"
 	name=$(printf '%02d %.40s' "$n" "$(git -C "$tree" log -1 --format=%s)")
-	"$here/config.sh" "$tree" "$build" "${fragments[@]}"
+	"$here/config.sh" "$tree" "$build" base "$out/log/bisect.config"
 	if ! step "$name" "$out/log/bisect-$n" make -C "$tree" O="$build" -j"$jobs" bzImage modules ||
 	   ! step "   boots" "$out/log/bisect-boot-$n" "$here/boot.sh" -t 120 "$build" true; then
 		failed=$((failed + 1))

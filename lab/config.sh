@@ -2,7 +2,7 @@
 # Usage: config.sh SRC BUILD FRAGMENT...
 #
 # Configures the kernel in SRC into BUILD: allnoconfig plus the fragments
-# (names in lab/config/ without .config, later ones win), and fails when the
+# (names in lab/config/ without .config, or files; later ones win), and fails when the
 # result lacks anything that a fragment asks for: Kconfig drops such options
 # silently. Leaves BUILD/.config untouched when nothing changes, so that
 # nothing is built again.
@@ -19,8 +19,9 @@ build=$(readlink -f "$build")
 wanted=$build/.wanted.config
 : >"$wanted.new"
 for name; do
-	[ -f "$here/config/$name.config" ] || die "no lab/config/$name.config"
-	cat "$here/config/$name.config" >>"$wanted.new"
+	[[ $name == */* ]] || name=$here/config/$name.config
+	[ -f "$name" ] || die "no $name"
+	cat "$name" >>"$wanted.new"
 done
 
 # The Kconfig files are part of the input: a new patch may have changed them.
