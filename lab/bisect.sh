@@ -23,7 +23,7 @@ for commit in $("${g[@]}" rev-list --reverse refs/lab/base..refs/lab/series); do
 	# Of the tests, what the tree has by now.
 	while read -r line; do
 		option=${line%%=*}
-		! git -C "$tree" grep -qE "^config ${option#CONFIG_}\$" -- '*Kconfig*' || echo "$line"
+		! git -C "$tree" grep -qE "^(menu)?config ${option#CONFIG_}\$" -- '*Kconfig*' || echo "$line"
 	done < <(grep '^CONFIG_' "$here/config/test.config") >"$out/log/bisect.config"
 	name=$(printf '%02d %.40s' "$n" "$(git -C "$tree" log -1 --format=%s)")
 	"$here/config.sh" "$tree" "$build" base "$out/log/bisect.config"
