@@ -3,12 +3,12 @@
 #
 # Builds the patched tree with these fragments into out/build/NAME: kernel,
 # modules, and the series' kselftests in selftests/, linked statically. Only
-# what changed is built again.
+# what changed is built again. SRC: another tree than the patched one.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
-src=$out/linux name=$1 build=$out/build/$1
+src=${SRC:-$out/linux} name=$1 build=$out/build/$1
 shift
 "$here/tools.sh" build
 lock "$out/log/lock-linux" -s

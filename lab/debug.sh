@@ -39,10 +39,11 @@ selftest_files
 [ "$kernel" != kasan ] || kernel_args='page_poison=1'
 guest kunit 600 'echo 1..1; echo ok 1 the guest runs commands'
 parts+=("KUnit=$results/kunit.console")
-for f in "$build"/selftests/*_test; do
-	program=${f##*/} allow=$(expected "${f##*/}")
+for f in "$build"/selftests/*_test "mmu_notifier_stress -s 1 -n 3 -t 30"; do
+	command=${f##*/}
+	program=${command%% *} allow=$(expected "$program")
 	[ "$kernel" != kcsan ] || allow+='|KCSAN'
-	guest "$program" 2400 "$program" -w "$allow"
+	guest "$program" 2400 "$command" -w "$allow"
 	[ "$kernel" = kcsan ] || continue
 	races "$results/$program.console" | tee "$results/$program.races" >&2
 	! grep -q '^[^#]' "$results/$program.races"

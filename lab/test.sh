@@ -35,6 +35,8 @@ for f in "$build"/selftests/*_test; do
 	[ -f "$f" ] || continue
 	guest "${f##*/}" 1200 "${f##*/}" -w "$(expected "${f##*/}")"
 done
+# Always the same seeds; `make stress` goes on from there.
+guest mmu_notifier_stress 400 "mmu_notifier_stress -s 1 -n 6 -t 20"
 part cost 1 "$here/test-cost.sh" "$build"
 part mutants 6 "$here/mutants.py" --first "$out/linux" "$build"
 

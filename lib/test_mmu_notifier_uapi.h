@@ -195,7 +195,8 @@ struct tmn_misbehave {
  * Registers with the caller's mm and unregisters, @loops times, beside what
  * the file is attached to.
  *
- * @style: one of enum tmn_style_id
+ * @style: one of enum tmn_style_id; TMN_STYLE_NONE: only looks at each lock of
+ *	the mm that a registration may have to wait for
  * @loops: 1 to TMN_MAX_LOOPS
  * @register_min_ns, @register_median_ns: (out)
  * @unregister_min_ns, @unregister_median_ns: (out)

@@ -19,14 +19,14 @@
  * subscriptions born by then, and to the same ones its end.
  */
 
+#include <linux/atomic.h>
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/hash.h>
-#include <linux/init.h>
 #include <linux/interval_tree.h>
 #include <linux/jump_label.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
 #include <linux/overflow.h>
 #include <linux/rculist.h>
 #include <linux/sched/clock.h>
@@ -50,24 +50,70 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 DEFINE_STATIC_KEY_FALSE(mmu_notifier_page_key);
 
 /*
- * Walks of the lists run under SRCU, since callbacks may sleep. One domain for
- * the machine would make an exit or an unregister here wait for a callback that
- * sleeps there; a domain for each mm would cost a per-CPU allocation each. So
- * the mms share a few.
+ * Walks of the lists run under SRCU, since callbacks may sleep. With one domain
+ * for the machine an exit or an unregister here would wait for a callback that
+ * sleeps there. So each mm has a domain of its own, as long as there are: a
+ * domain has memory for every CPU, and is kept for the next mm.
  */
-#define MN_SRCU_BITS	4
-static struct srcu_struct mn_srcu[1 << MN_SRCU_BITS];
+#define MN_DOMAINS	64
 
-static int __init mn_init(void)
+/**
+ * struct mn_domain - a domain of SRCU
+ * @srcu: the domain
+ * @mms: how many mms have it
+ */
+struct mn_domain {
+	struct srcu_struct srcu;
+	atomic_t mms;
+};
+
+static struct mn_domain mn_domains[MN_DOMAINS];
+/* How many of them are initialised; grows under the mutex. */
+static unsigned int mn_nr_domains;
+static DEFINE_MUTEX(mn_domain_mutex);	/* serialises mn_domain_add() */
+
+static struct mn_domain *mn_domain_add(void)
 {
-	int i;
+	struct mn_domain *domain = NULL;
 
-	for (i = 0; i < ARRAY_SIZE(mn_srcu); i++)
-		if (init_srcu_struct(&mn_srcu[i]))
-			panic("mmu_notifier: no memory at boot\n");
-	return 0;
+	mutex_lock(&mn_domain_mutex);
+	if (mn_nr_domains < MN_DOMAINS &&
+	    !init_srcu_struct(&mn_domains[mn_nr_domains].srcu)) {
+		domain = &mn_domains[mn_nr_domains];
+		atomic_set(&domain->mms, 1);
+		/* Pairs with the acquires of those who walk them. */
+		smp_store_release(&mn_nr_domains, mn_nr_domains + 1);
+	}
+	mutex_unlock(&mn_domain_mutex);
+	return domain;
 }
-core_initcall(mn_init);
+
+/* An unused domain; else a new one; else that which the fewest have. */
+static struct srcu_struct *mn_domain_get(void)
+{
+	/* Pairs with the release in mn_domain_add(). */
+	struct mn_domain *end = mn_domains + smp_load_acquire(&mn_nr_domains);
+	struct mn_domain *domain, *best = NULL;
+
+	for (domain = mn_domains; domain < end; domain++) {
+		if (!atomic_cmpxchg(&domain->mms, 0, 1))
+			return &domain->srcu;
+		if (!best || atomic_read(&domain->mms) < atomic_read(&best->mms))
+			best = domain;
+	}
+	domain = mn_domain_add();
+	if (domain)
+		return &domain->srcu;
+	if (!best)
+		return NULL;
+	atomic_inc(&best->mms);
+	return &best->srcu;
+}
+
+static void mn_domain_put(struct srcu_struct *srcu)
+{
+	atomic_dec(&container_of(srcu, struct mn_domain, srcu)->mms);
+}
 
 /*
  * Around a callback that must not sleep. On PREEMPT_RT the spinlocks it takes
@@ -95,13 +141,21 @@ static u64 mn_clock(void)
 	return trace_mmu_notifier_callback_enabled() ? local_clock() : 0;
 }
 
-static void mn_called(void *callback, struct mm_struct *mm,
-		      unsigned long start, unsigned long end, u64 began,
-		      int ret)
+static noinline void mn_trace_callback(void *callback, struct mm_struct *mm,
+				       unsigned long start, unsigned long end,
+				       u64 began, int ret)
 {
-	if (trace_mmu_notifier_callback_enabled() && began)
+	if (began)
 		trace_mmu_notifier_callback(callback, mm, start, end,
 					    local_clock() - began, ret);
+}
+
+static __always_inline void mn_called(void *callback, struct mm_struct *mm,
+				      unsigned long start, unsigned long end,
+				      u64 began, int ret)
+{
+	if (trace_mmu_notifier_callback_enabled())
+		mn_trace_callback(callback, mm, start, end, began, ret);
 }
 
 /* --- Sections: interval subscriptions ---------------------------------- */
@@ -524,10 +578,14 @@ static struct mmu_notifier_subscriptions *mn_subscriptions(struct mm_struct *mm)
 		subs = kzalloc(sizeof(*subs), GFP_KERNEL);
 		if (!subs)
 			return ERR_PTR(-ENOMEM);
+		subs->srcu = mn_domain_get();
+		if (!subs->srcu) {
+			kfree(subs);
+			return ERR_PTR(-ENOMEM);
+		}
 		spin_lock_init(&subs->lock);
 		subs->seq = 2;
 		subs->itree = RB_ROOT_CACHED;
-		subs->srcu = &mn_srcu[hash_ptr(mm, MN_SRCU_BITS)];
 		/* Pairs with READ_ONCE() and the dependency in every hook. */
 		smp_store_release(&mm->notifier_subscriptions, subs);
 	}
@@ -895,10 +953,12 @@ EXPORT_SYMBOL_GPL(mmu_notifier_put);
  */
 void mmu_notifier_synchronize(void)
 {
-	int i;
+	/* Pairs with the release in mn_domain_add(). */
+	struct mn_domain *end = mn_domains + smp_load_acquire(&mn_nr_domains);
+	struct mn_domain *domain;
 
-	for (i = 0; i < ARRAY_SIZE(mn_srcu); i++)
-		srcu_barrier(&mn_srcu[i]);
+	for (domain = mn_domains; domain < end; domain++)
+		srcu_barrier(&domain->srcu);
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_synchronize);
 
@@ -1195,6 +1255,7 @@ void __mmu_notifier_release(struct mm_struct *mm)
 void __mmu_notifier_subscriptions_destroy(struct mm_struct *mm)
 {
 	WARN_ON(!hlist_empty(&mm->notifier_subscriptions->list));
+	mn_domain_put(mm->notifier_subscriptions->srcu);
 	kfree(mm->notifier_subscriptions);
 	mm->notifier_subscriptions = NULL;
 }

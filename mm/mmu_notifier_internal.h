@@ -11,7 +11,7 @@
 
 /**
  * struct mmu_notifier_subscriptions - all that subscribes to one mm
- * @srcu: the domain that walks of @list are in, one of a few
+ * @srcu: the domain that walks of @list are in
  * @list: the list subscriptions, youngest first, so that births decrease;
  *	read under SRCU, changed under @lock
  * @lock: protects changes of @list, &mmu_notifier.users, and all of the

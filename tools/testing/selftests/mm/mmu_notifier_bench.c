@@ -6,20 +6,27 @@
  *
  * separated by tabs: the least of several repetitions.  In a guest whose clock
  * counts instructions (QEMU's -icount) a nanosecond is an instruction, and the
- * same comes out each time.
+ * same comes out each time.  What happens at the same time on several CPUs is in
+ * mmu_notifier_bench_contention.c.
  *
  * Groups:
  *	none, kvm, gru	an operation on memory of a process with no subscription,
  *			with one of that style
  *	interval	MADV_DONTNEED of a page, in a process with <size> interval
  *			subscriptions, one of which covers it
+ *	exit		the exit of a process with a subscription
  *	register	a subscription of that style (range, page, interval), and
- *			its end (unregister), to a process with <size> VMAs
+ *			its end (unregister), to a process with <size> VMAs;
+ *			floor: one look at each of the locks that there are
+ *	stall, rate, truncate
+ *			see mmu_notifier_bench_contention.c
  *
- * Arguments choose among the groups; without any, all.  The first line says
+ * Arguments choose among the groups; without any, all.  With -q before them,
+ * sizes up to QUICK_SIZE.  The first line says
  * which core the kernel has: drain, or stock.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -37,6 +44,7 @@
 #include <unistd.h>
 
 #include "../kselftest.h"
+#include "mmu_notifier_bench.h"
 #include "mmu_notifier_util.h"
 #include "vm_util.h"
 
@@ -50,23 +58,37 @@
 #define PAGES		64
 #define REPEAT		15
 
-static uint64_t now(void)
+/* Up to this size only, where time is short. */
+#define QUICK_SIZE	1000
+static bool quick;
+
+/* The time by a clock: the machine's, or that of a process's CPU time. */
+static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	clock_gettime(clock, &time);
 	return time.tv_sec * 1000000000ULL + time.tv_nsec;
 }
 
-static void put(const char *group, const char *what, unsigned int size,
-		uint64_t ns)
+uint64_t now(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+static bool small(unsigned int size)
+{
+	return !quick || size <= QUICK_SIZE;
+}
+
+void put(const char *group, const char *what, unsigned int size, uint64_t ns)
 {
 	printf("BENCH\t%s\t%s\t%u\t%llu\n", group, what, size,
 	       (unsigned long long)ns);
 	fflush(stdout);
 }
 
-static void *map_anon(size_t length)
+void *map_anon(size_t length)
 {
 	void *map = mmap(NULL, length, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -240,6 +262,58 @@ static uint64_t op_migrate(void)
 	return ret ? 0 : start;
 }
 
+/* The process of that name, or 0. */
+static pid_t task_named(const char *name)
+{
+	DIR *proc = opendir("/proc");
+	char path[64], comm[32];
+	struct dirent *entry;
+	pid_t pid = 0;
+	FILE *file;
+
+	while (proc && !pid && (entry = readdir(proc))) {
+		snprintf(path, sizeof(path), "/proc/%.16s/comm", entry->d_name);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		if (fscanf(file, "%31s", comm) == 1 && !strcmp(comm, name))
+			pid = atoi(entry->d_name);
+		fclose(file);
+	}
+	if (proc)
+		closedir(proc);
+	return pid;
+}
+
+/* ksmd's CPU time, as long as it takes it to make one page of all. */
+static uint64_t op_ksm_merge(void)
+{
+	size_t length = PAGES * mn_page_size();
+	char *map = map_anon(length);
+	uint64_t start, end = 0;
+	clockid_t clock;
+	unsigned int i;
+
+	if (clock_getcpuclockid(task_named("ksmd"), &clock))
+		return 0;
+	memset(map, 1, length);
+	start = read_clock(clock);
+	if (madvise(map, length, MADV_MERGEABLE) ||
+	    mn_write_file("/sys/kernel/mm/ksm/sleep_millisecs", "1") ||
+	    mn_write_file("/sys/kernel/mm/ksm/pages_to_scan", "%u", PAGES) ||
+	    mn_write_file("/sys/kernel/mm/ksm/run", "1"))
+		return 0;
+	for (i = 0; !end && i < 1000; i++) {
+		mn_sleep_ms(1);
+		if (mn_pfn(map) &&
+		    mn_pfn(map) == mn_pfn(map + length - mn_page_size()))
+			end = read_clock(clock) - start;
+	}
+	mn_write_file("/sys/kernel/mm/ksm/run", "2");
+	munmap(map, length);
+	return end;
+}
+
 static const struct {
 	const char *name;
 	uint64_t (*run)(void);
@@ -251,6 +325,7 @@ static const struct {
 	{ "dontneed", op_dontneed },
 	{ "ftruncate", op_ftruncate },
 	{ "pageout", op_pageout },
+	{ "KSM merge", op_ksm_merge },
 	{ "collapse", op_collapse },
 	{ "migrate", op_migrate },
 };
@@ -281,6 +356,56 @@ static void bench_ops(const char *group, unsigned int style)
 		close(fd);
 }
 
+/* From the word to the one who has a subscription until its parent knows. */
+static uint64_t exit_once(unsigned int style)
+{
+	int ready[2], go[2], fd;
+	uint64_t start;
+	pid_t pid;
+	char c;
+
+	if (pipe(ready) || pipe(go))
+		return 0;
+	pid = fork();
+	if (!pid) {
+		fd = mn_open();
+		if (fd < 0 || mn_attach(fd, style, 0, 0) ||
+		    write(ready[1], "", 1) != 1 || read(go[0], &c, 1) != 1)
+			_exit(1);
+		_exit(0);
+	}
+	close(ready[1]);
+	c = read(ready[0], &c, 1) == 1;
+	start = now();
+	if (write(go[1], "", 1) != 1)
+		c = 0;
+	waitpid(pid, NULL, 0);
+	start = now() - start;
+	close(ready[0]);
+	close(go[0]);
+	close(go[1]);
+	return c ? start : 0;
+}
+
+static void bench_exit(void)
+{
+	static const unsigned int styles[] = { TMN_STYLE_KVM, TMN_STYLE_GRU };
+	unsigned int i, round;
+
+	for (i = 0; i < ARRAY_SIZE(styles); i++) {
+		uint64_t least = 0;
+
+		for (round = 0; round < REPEAT; round++) {
+			uint64_t ns = exit_once(styles[i]);
+
+			if (ns && (!least || ns < least))
+				least = ns;
+		}
+		if (least)
+			put("exit", mn_style_name(styles[i]), 1, least);
+	}
+}
+
 /* Intervals: as many as asked for, a page each; the first is changed. */
 static void bench_intervals(void)
 {
@@ -289,7 +414,7 @@ static void bench_intervals(void)
 	unsigned int i, have = 0, round;
 	char *map = map_anon(sizes[ARRAY_SIZE(sizes) - 1] * size);
 
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+	for (i = 0; i < ARRAY_SIZE(sizes) && small(sizes[i]); i++) {
 		uint64_t least = UINT64_MAX;
 
 		for (; have < sizes[i]; have++) {
@@ -374,12 +499,15 @@ static bool register_once(struct tmn_bench *bench,
 
 static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 {
-	static const unsigned int sizes[] = { 10, 100, 1000, 10000, 30000 };
+	static const unsigned int sizes[] = {
+		10, 100, 1000, 10000, 30000, 60000,
+	};
 	/* The first interval is what costs, the next ones find it there. */
 	static const struct {
 		const char *name;
 		unsigned int style, loops, processes;
 	} styles[] = {
+		{ "floor", TMN_STYLE_NONE, 21, 1 },
 		{ "range", TMN_STYLE_KVM, 21, 1 },
 		{ "page", TMN_STYLE_GRU, 21, 1 },
 		{ "interval", TMN_STYLE_INTERVAL, 1, 3 },
@@ -388,7 +516,7 @@ static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 	char what[64];
 
 	for (i = 0; i < ARRAY_SIZE(styles); i++) {
-		for (j = 0; j < ARRAY_SIZE(sizes); j++) {
+		for (j = 0; j < ARRAY_SIZE(sizes) && small(sizes[j]); j++) {
 			uint64_t begin = UINT64_MAX, end = UINT64_MAX;
 
 			for (k = 0; k < styles[i].processes; k++) {
@@ -407,7 +535,8 @@ static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 			snprintf(what, sizeof(what), "%s, %s", styles[i].name,
 				 kind);
 			put("register", what, sizes[j], begin);
-			put("unregister", what, sizes[j], end);
+			if (styles[i].style != TMN_STYLE_NONE)
+				put("unregister", what, sizes[j], end);
 		}
 next_style:
 		;
@@ -418,10 +547,10 @@ static bool wanted(int argc, char **argv, const char *group)
 {
 	int i;
 
-	for (i = 1; i < argc; i++)
+	for (i = optind; i < argc; i++)
 		if (!strcmp(argv[i], group))
 			return true;
-	return argc == 1;
+	return argc == optind;
 }
 
 /* In a process of its own: an mm that had a subscription is another. */
@@ -442,6 +571,7 @@ int main(int argc, char **argv)
 {
 	static const struct rlimit files = { 20000, 20000 };
 
+	quick = getopt(argc, argv, "q") == 'q';
 	/* Room for as many mappings and files as there are intervals and VMAs. */
 	mn_write_file("/proc/sys/vm/max_map_count", "200000");
 	setrlimit(RLIMIT_NOFILE, &files);
@@ -451,8 +581,12 @@ int main(int argc, char **argv)
 	BENCH("none", bench_ops("none", TMN_STYLE_NONE));
 	BENCH("kvm", bench_ops("kvm", TMN_STYLE_KVM));
 	BENCH("gru", bench_ops("gru", TMN_STYLE_GRU));
+	BENCH("exit", bench_exit());
 	BENCH("interval", bench_intervals());
 	BENCH("register", bench_register("anonymous", have_anon));
 	BENCH("register", bench_register("files", have_files));
+	BENCH("stall", bench_stall());
+	BENCH("rate", bench_rate());
+	BENCH("truncate", bench_truncate());
 	return KSFT_PASS;
 }

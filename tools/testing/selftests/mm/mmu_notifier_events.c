@@ -77,6 +77,41 @@ static enum mn_result event_madv_free(struct mn_run *run)
 	return MN_PASS;
 }
 
+static int free_child(void *arg, int in, int out)
+{
+	return madvise(arg, bytes(PAGES), MADV_FREE) ? 1 : 0;
+}
+
+/* Pages from swap that a child shares, and gives away: its share only. */
+static enum mn_result event_madv_free_child(struct mn_run *run)
+{
+	char *addr = map_pages(PAGES);
+	struct child child;
+	char swap[256];
+	int status;
+	size_t i;
+
+	if (!mn_swap_device(swap, sizeof(swap)))
+		return skip(run, "no swap");
+	stay_here();
+	mn_fill(addr, PAGES, 1);
+	REQUIRE(run, reclaim(addr, PAGES));
+	REQUIRE(run, !mn_mirror(run->fd, addr, PAGES, false));
+	run->pages += PAGES;
+	REQUIRE(run, begin(run));
+	REQUIRE(run, fork_child(&child, free_child, addr));
+	status = end_child(&child);
+	if (status)
+		return verdict(run, MN_FAIL, "child: status %#x", status);
+	REQUIRE(run, reclaim(addr, PAGES));
+	run->stale += mn_stale(run->fd, addr, PAGES);
+	for (i = 0; i < PAGES; i++)
+		run->stale += mn_cpu(page_at(addr, i)) !=
+			      mn_value(page_at(addr, i), 1);
+	settle(run, addr, PAGES, true);
+	return MN_PASS;
+}
+
 static enum mn_result event_madv_pageout(struct mn_run *run)
 {
 	char *addr = map_pages(PAGES);

@@ -49,6 +49,7 @@ struct mn_run {
 	X(munmap, 60)			\
 	X(madv_dontneed, 60)		\
 	X(madv_free, 60)		\
+	X(madv_free_child, 60)	\
 	X(madv_pageout, 60)		\
 	X(swapoff, 120)			\
 	X(mprotect, 60)			\

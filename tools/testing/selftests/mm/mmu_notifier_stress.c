@@ -630,6 +630,8 @@ static bool run(uint64_t seed, unsigned int seconds)
 		say("seed %llu: after %u s some process has not ended",
 		    (unsigned long long)seed, END_SECONDS);
 		world->failed = true;
+		/* Where they are. */
+		mn_write_file("/proc/sysrq-trigger", "t");
 		kill(observers, SIGKILL);
 		for (i = 0; i < WORKERS; i++)
 			kill(world->pids[i], SIGKILL);

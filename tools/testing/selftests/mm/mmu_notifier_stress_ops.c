@@ -225,12 +225,6 @@ static void op_hide(struct actor *actor, struct range range)
 {
 	unsigned int nr;
 
-	/*
-	 * Not a whole huge page: when part of it is made accessible again and
-	 * reclaimed, 6.12 loses content, whatever core it has.
-	 */
-	if (actor->area->kind == KIND_ANON && range.count > 32)
-		range.count = 32;
 	for_each_nr(nr, range) {
 		actor->hidden[nr] = state_of(actor->area, nr);
 		may_be(actor->area, nr, UNREACHABLE);
@@ -465,10 +459,21 @@ static void op_uffd_protect(struct actor *actor, struct range range)
 /* Moves pages to where there are none, and where faults fail. */
 static void op_uffd_move(struct actor *actor, struct range from)
 {
+	const struct range half = { from.first & HALF_PAGES, HALF_PAGES };
 	struct range to = other_half(from), rest = from, rest_to = to;
 	struct uffdio_move args = { .len = bytes(from) };
 	unsigned int moved;
 	int fd;
+
+	/*
+	 * Base pages: while somebody has a reference to a huge one, as a
+	 * secondary MMU may for long, 6.12 tries to split it without end.
+	 */
+	madvise(addr_of(actor, half), bytes(half), MADV_NOHUGEPAGE);
+	op_dontneed(actor, from);
+	op_write(actor, from);
+	if (one_in(actor, 2))
+		op_pageout(actor, from);
 
 	args.src = (uintptr_t)addr_of(actor, from);
 	args.dst = (uintptr_t)addr_of(actor, to);

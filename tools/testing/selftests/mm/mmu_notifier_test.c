@@ -331,7 +331,7 @@ TEST_F(mmu, wrong_misbehave)
 TEST_F(mmu, wrong_bench)
 {
 	static const struct tmn_bench wrong[] = {
-		{ .style = TMN_STYLE_NONE, .loops = 1 },
+		{ .style = TMN_STYLE_NONE, .loops = 0 },
 		{ .style = TMN_STYLES, .loops = 1 },
 		{ .style = TMN_STYLE_KVM, .loops = 0 },
 		{ .style = TMN_STYLE_KVM, .loops = TMN_MAX_LOOPS + 1 },
