@@ -30,31 +30,30 @@
 #include "mmu_notifier_bench.h"
 #include "mmu_notifier_util.h"
 
-#define ROUNDS		25
+#define ROUNDS		15
 #define WINDOW_NS	400000000ULL
 
 #define STALL_VMAS	30000
 #define STALL_FILES	16
 
-#define RATE_VMAS	1000
+#define RATE_VMAS	10000
 #define RATE_LOOPS	64
 
 #define TRUNCATERS	4
 #define TRUNCATE_PAGES	64
+#define TRUNCATE_VMAS	1000
 
 /**
  * struct shared - what the processes of a measurement share
  * @done: how many rounds each process has done
  * @longest_ns: the longest round of the bystander since this was set to 0
  * @ready: how many processes wait for @go
- * @finished: how many have done what they had to
  * @go: may begin
  */
 struct shared {
 	unsigned long done[8];
 	uint64_t longest_ns;
 	unsigned int ready;
-	unsigned int finished;
 	bool go;
 };
 
@@ -214,7 +213,7 @@ static void meet(struct shared *shared)
 		;
 }
 
-static void register_often(struct shared *shared)
+static void register_often(struct shared *shared, int finished)
 {
 	int fds[RATE_LOOPS];
 	unsigned int i;
@@ -227,37 +226,46 @@ static void register_often(struct shared *shared)
 	for (i = 0; i < RATE_LOOPS; i++)
 		if (mn_attach(fds[i], TMN_STYLE_KVM, 0, 0))
 			_exit(KSFT_FAIL);
-	__atomic_fetch_add(&shared->finished, 1, __ATOMIC_SEQ_CST);
+	if (write(finished, "", 1) != 1)
+		_exit(KSFT_FAIL);
 	pause();
 }
 
-/* 0 if it could not be measured. */
 static uint64_t rate_once(unsigned int nr)
 {
 	struct shared *shared = share();
-	uint64_t ns, limit = 60000000000ULL;
+	int finished[2];
 	pid_t pids[8];
 	unsigned int i;
+	uint64_t ns;
+	char c;
+
+	if (pipe(finished))
+		exit(KSFT_FAIL);
 
 	for (i = 0; i < nr; i++) {
 		pids[i] = start();
 		if (!pids[i]) {
 			run_on(i);
-			register_often(shared);
+			register_often(shared, finished[1]);
 		}
 	}
 	while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) < nr)
 		mn_sleep_ms(1);
 	ns = now();
 	__atomic_store_n(&shared->go, true, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&shared->finished, __ATOMIC_SEQ_CST) < nr &&
-	       now() - ns < limit)
-		usleep(100);
+	/* One who failed has closed its end, and the last one does. */
+	close(finished[1]);
+	for (i = 0; i < nr && read(finished[0], &c, 1) == 1; i++)
+		;
 	ns = now() - ns;
+	close(finished[0]);
+	if (i < nr)
+		exit(KSFT_FAIL);
 	for (i = 0; i < nr; i++)
 		end(pids[i]);
 	munmap(shared, sizeof(*shared));
-	return ns < limit ? ns / (nr * RATE_LOOPS) : 0;
+	return ns / (nr * RATE_LOOPS);
 }
 
 void bench_rate(void)
@@ -300,7 +308,7 @@ static void come_and_go(bool subscribe)
 	struct tmn_bench bench = { .style = TMN_STYLE_KVM, .loops = 1 };
 	int fd = mn_open();
 
-	if (!mn_add_vmas(RATE_VMAS))
+	if (!mn_add_vmas(TRUNCATE_VMAS))
 		_exit(KSFT_FAIL);
 	for (;;)
 		if (subscribe && ioctl(fd, TMN_BENCH, &bench))
