@@ -244,48 +244,58 @@ static int mn_itree_start(struct mmu_notifier_subscriptions *subs,
 	return 0;
 }
 
-/* Does the section know of interval subscriptions? The same at start and end. */
+/* Does a section of @epoch know of interval subscriptions? */
 static bool mn_itree_announced(struct mmu_notifier_subscriptions *subs,
-			       const struct mmu_notifier_range *range)
+			       unsigned long epoch)
 {
 	/* Pairs with the store in mn_publish_itree(). */
 	unsigned long birth = READ_ONCE(subs->itree_birth);
 
 	if (mmu_notifier_mutant("epoch"))
 		return birth;
-	return birth && birth <= range->epoch;
+	return birth && birth <= epoch;
 }
 
 /* --- Sections: list subscriptions --------------------------------------- */
 
-/* The end of a section for the subscriptions born in (@after, its epoch]. */
-static void mn_list_end(struct mmu_notifier_subscriptions *subs,
-			const struct mmu_notifier_range *range,
-			unsigned long after)
+/* The end of a section for the subscriptions born in (@after, @epoch]. */
+static __always_inline void
+mn_list_end(struct mmu_notifier_subscriptions *subs,
+	    const struct mmu_notifier_range *range, unsigned long after,
+	    unsigned long epoch)
 {
+	bool blockable = mmu_notifier_range_blockable(range);
 	struct mmu_notifier *sub;
 	u64 began;
 
 	mn_for_each(sub, subs) {
 		if (sub->birth <= after)
 			break;
-		if (sub->birth > range->epoch && !mmu_notifier_mutant("epoch"))
+		if (sub->birth > epoch && !mmu_notifier_mutant("epoch"))
 			continue;
 		if (!sub->ops->invalidate_range_end)
 			continue;
-		if (!mmu_notifier_range_blockable(range))
+		if (!blockable)
 			mn_atomic_start();
 		began = mn_clock();
 		sub->ops->invalidate_range_end(sub, range);
 		mn_called(sub->ops->invalidate_range_end, range->mm,
 			  range->start, range->end, began, 0);
-		if (!mmu_notifier_range_blockable(range))
+		if (!blockable)
 			mn_atomic_end();
 	}
 }
 
-static int mn_start_one(struct mmu_notifier *sub,
-			const struct mmu_notifier_range *range)
+/* A start failed at the subscription born at @after. */
+static noinline void mn_list_undo(struct mmu_notifier_subscriptions *subs,
+				  const struct mmu_notifier_range *range,
+				  unsigned long after, unsigned long epoch)
+{
+	mn_list_end(subs, range, after, epoch);
+}
+
+static __always_inline int mn_start_one(struct mmu_notifier *sub,
+					const struct mmu_notifier_range *range)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 	u64 began;
@@ -310,20 +320,20 @@ static int mn_start_one(struct mmu_notifier *sub,
 }
 
 static int mn_list_start(struct mmu_notifier_subscriptions *subs,
-			 const struct mmu_notifier_range *range)
+			 const struct mmu_notifier_range *range,
+			 unsigned long epoch)
 {
 	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	int ret = 0;
 
 	mn_for_each(sub, subs) {
-		if (sub->birth > range->epoch ||
-		    !sub->ops->invalidate_range_start)
+		if (sub->birth > epoch || !sub->ops->invalidate_range_start)
 			continue;
 		ret = mn_start_one(sub, range);
 		if (ret) {
 			/* Those before it on the list are the younger ones. */
-			mn_list_end(subs, range, sub->birth);
+			mn_list_undo(subs, range, sub->birth, epoch);
 			break;
 		}
 	}
@@ -335,16 +345,16 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 {
 	struct mmu_notifier_subscriptions *subs =
 		READ_ONCE(range->mm->notifier_subscriptions);
+	/* Pairs with the release in mn_publish(): born by then, so found. */
+	unsigned long epoch = smp_load_acquire(&subs->epoch);
 	int ret = 0;
 
-	/* Pairs with the release in mn_publish(): born by then, so found. */
-	range->epoch = smp_load_acquire(&subs->epoch);
-
-	if (mn_itree_announced(subs, range))
+	range->epoch = epoch;
+	if (mn_itree_announced(subs, epoch))
 		ret = mn_itree_start(subs, range);
 	if (!ret && !hlist_empty(&subs->list)) {
-		ret = mn_list_start(subs, range);
-		if (ret && mn_itree_announced(subs, range))
+		ret = mn_list_start(subs, range, epoch);
+		if (ret && mn_itree_announced(subs, epoch))
 			mn_itree_end(subs);
 	}
 	if (!ret)
@@ -357,14 +367,15 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
 	struct mmu_notifier_subscriptions *subs =
 		range->mm->notifier_subscriptions;
+	unsigned long epoch = range->epoch;
 	int idx;
 
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
-	if (mn_itree_announced(subs, range))
+	if (mn_itree_announced(subs, epoch))
 		mn_itree_end(subs);
 	if (!hlist_empty(&subs->list)) {
 		idx = srcu_read_lock(subs->srcu);
-		mn_list_end(subs, range, 0);
+		mn_list_end(subs, range, 0, epoch);
 		srcu_read_unlock(subs->srcu, idx);
 	}
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
@@ -589,8 +600,8 @@ static struct mmu_notifier_subscriptions *mn_subscriptions(struct mm_struct *mm)
 		/* Pairs with READ_ONCE() and the dependency in every hook. */
 		smp_store_release(&mm->notifier_subscriptions, subs);
 	}
-	/* Births must stay ordered: on 32 bit they can run out. */
-	if (subs->epoch == ULONG_MAX)
+	/* Births must stay ordered. */
+	if (subs->epoch == MN_EPOCH_MAX)
 		return ERR_PTR(-EOVERFLOW);
 	return subs;
 }
@@ -736,8 +747,8 @@ EXPORT_SYMBOL_GPL(__mmu_notifier_register);
  * Context: process context, may sleep; no lock of the VM held.
  * Return: 0; -ENOMEM; -EINVAL for ops that exclude each other or a dying mm;
  * -EINTR on a fatal signal only; -ETIME if somebody held one lock for longer
- * than the parameter register_timeout_ms; -EOVERFLOW after ULONG_MAX
- * registrations on one mm; with CONFIG_DEBUG_VM -EEXIST if registered already.
+ * than the parameter register_timeout_ms; -EOVERFLOW after 2^48 (on
+ * 32 bit 2^32) registrations on one mm; with CONFIG_DEBUG_VM -EEXIST if registered already.
  * After an error no callback runs or will run.
  */
 int mmu_notifier_register(struct mmu_notifier *subscription,

@@ -3,6 +3,9 @@
 #ifndef _MM_MMU_NOTIFIER_INTERNAL_H
 #define _MM_MMU_NOTIFIER_INTERNAL_H
 
+#include <linux/bits.h>
+#include <linux/limits.h>
+#include <linux/minmax.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rculist.h>
@@ -42,6 +45,11 @@ struct mmu_notifier_subscriptions {
 	struct rb_root_cached itree;
 	struct hlist_head deferred;
 };
+
+/* The last epoch of an mm: on 32 bit, of an unsigned long. */
+#define MN_EPOCH_MAX							\
+	((unsigned long)min_t(u64, ULONG_MAX,				\
+			      GENMASK_ULL(MMU_NOTIFIER_EPOCH_BITS - 1, 0)))
 
 /* Iterate over the list subscriptions of @subs; the caller is in SRCU. */
 #define mn_for_each(sub, subs)						\

@@ -30,6 +30,7 @@
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/stringify.h>
+#include <linux/types.h>
 
 struct mmu_interval_notifier;
 struct mmu_notifier;
@@ -63,6 +64,9 @@ enum mmu_notifier_event {
 	MMU_NOTIFY_MIGRATE,
 	MMU_NOTIFY_EXCLUSIVE,
 };
+
+/* How many publications an mm can count: one in a microsecond, for years. */
+#define MMU_NOTIFIER_EPOCH_BITS		48
 
 /* The callbacks of this section may sleep. */
 #define MMU_NOTIFIER_RANGE_BLOCKABLE	BIT(0)
@@ -300,20 +304,23 @@ extern struct lockdep_map __mmu_notifier_invalidate_range_start_map;
  * @mm: the address space
  * @start: first address, in bytes
  * @end: the address after the last
- * @epoch: how much of the mm's subscriptions the section knows of; set and
- *	read by the core only, valid with MMU_NOTIFIER_RANGE_ANNOUNCED
  * @flags: MMU_NOTIFIER_RANGE_*
  * @event: why
+ * @epoch: how much of the mm's subscriptions the section knows of; set and
+ *	read by the core only, valid with MMU_NOTIFIER_RANGE_ANNOUNCED
  * @owner: the driver that causes it, for MMU_NOTIFY_MIGRATE and
  *	MMU_NOTIFY_EXCLUSIVE only
+ *
+ * Five words, as these are on the stack of every fault that copies a page, and
+ * compilers zero a sixth by a slow instruction (CONFIG_INIT_STACK_ALL_ZERO).
  */
 struct mmu_notifier_range {
 	struct mm_struct *mm;
 	unsigned long start;
 	unsigned long end;
-	unsigned long epoch;
-	unsigned int flags;
-	enum mmu_notifier_event event;
+	unsigned int flags : 8;
+	enum mmu_notifier_event event : 8;
+	u64 epoch : MMU_NOTIFIER_EPOCH_BITS;
 	void *owner;
 };
 

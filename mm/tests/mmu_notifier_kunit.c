@@ -496,14 +496,14 @@ static void mn_test_epoch_limit(struct kunit *test)
 
 	mn_test_register(test, &first, &mn_test_range_ops);
 	subs = current->mm->notifier_subscriptions;
-	subs->epoch = ULONG_MAX;
+	subs->epoch = MN_EPOCH_MAX;
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
 			mmu_notifier_register(&sub.mn, current->mm));
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
 			mmu_interval_notifier_insert(&interval.sub,
 						     current->mm, 0, PAGE_SIZE,
 						     &mn_test_interval_ops));
-	subs->epoch = ULONG_MAX - 1;
+	subs->epoch = MN_EPOCH_MAX - 1;
 	mn_test_register(test, &sub, &mn_test_range_ops);
 	KUNIT_EXPECT_EQ(test, sub.mn.birth, ULONG_MAX);
 	mmu_notifier_unregister(&sub.mn, current->mm);
