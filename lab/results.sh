@@ -50,7 +50,7 @@ selftest_files() {
 expected() { # PROGRAM
 	case $1 in
 	mmu_notifier_bad_input_test)
-		echo 'WARNING: CPU: .* at .*mm/mmu_notifier\.c:[0-9]+ (mmu_notifier_(unregister|put|get_locked|register)|__mmu_notifier_(register|invalidate_range_start)|mmu_interval_notifier_insert|mn_[a-z_]*(register|publish|subscriptions|start_one|ops_need_switch|ops_valid|interval_init))\+' ;;
+		echo 'WARNING: CPU: .* at .*mm/mmu_notifier\.c:[0-9]+ (mmu_notifier_(unregister|put|get_locked|register)|__mmu_notifier_(register|invalidate_range_start)|mmu_interval_notifier_insert|mn_[a-z_]*(register|publish|subscriptions|start_failed|ops_need_switch|ops_valid|interval_init))\+' ;;
 	*) echo '^$' ;;
 	esac
 }

@@ -242,9 +242,12 @@ static unsigned long tmn_drop(struct tmn_mirror *mirror, unsigned long start,
 	return nr;
 }
 
-/* The same on behalf of a callback, without the lock. */
-static void tmn_invalidate(struct tmn_mirror *mirror, unsigned long start,
-			   unsigned long end)
+/*
+ * The same on behalf of a callback, without the lock. Not inlined, so that it
+ * costs the same under both cores, whatever else there is to call it.
+ */
+static noinline void tmn_invalidate(struct tmn_mirror *mirror,
+				    unsigned long start, unsigned long end)
 {
 	unsigned long nr;
 

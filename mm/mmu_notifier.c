@@ -150,12 +150,18 @@ static noinline void mn_trace_callback(void *callback, struct mm_struct *mm,
 					    local_clock() - began, ret);
 }
 
-static __always_inline void mn_called(void *callback, struct mm_struct *mm,
-				      unsigned long start, unsigned long end,
-				      u64 began, int ret)
+/* A macro, so that the arguments are looked up only if somebody looks. */
+#define mn_called(...)							\
+do {									\
+	if (trace_mmu_notifier_callback_enabled())			\
+		mn_trace_callback(__VA_ARGS__);				\
+} while (0)
+
+/* Does anybody want to be told that? Pairs with the stores in mn_count(). */
+static bool mn_wanted(const struct mmu_notifier_subscriptions *subs,
+		      enum mn_kind kind)
 {
-	if (trace_mmu_notifier_callback_enabled())
-		mn_trace_callback(callback, mm, start, end, began, ret);
+	return READ_ONCE(subs->nr[kind]);
 }
 
 /* --- Sections: interval subscriptions ---------------------------------- */
@@ -258,44 +264,18 @@ static bool mn_itree_announced(struct mmu_notifier_subscriptions *subs,
 
 /* --- Sections: list subscriptions --------------------------------------- */
 
-/* The end of a section for the subscriptions born in (@after, @epoch]. */
-static __always_inline void
-mn_list_end(struct mmu_notifier_subscriptions *subs,
-	    const struct mmu_notifier_range *range, unsigned long after,
-	    unsigned long epoch)
+/*
+ * Nearly every section may sleep, and nearly nobody traces callbacks. So there
+ * are two of what follows: for these, and a careful one for the others.
+ */
+static __always_inline bool mn_careful(const struct mmu_notifier_range *range)
 {
-	bool blockable = mmu_notifier_range_blockable(range);
-	struct mmu_notifier *sub;
-	u64 began;
-
-	mn_for_each(sub, subs) {
-		if (sub->birth <= after)
-			break;
-		if (sub->birth > epoch && !mmu_notifier_mutant("epoch"))
-			continue;
-		if (!sub->ops->invalidate_range_end)
-			continue;
-		if (!blockable)
-			mn_atomic_start();
-		began = mn_clock();
-		sub->ops->invalidate_range_end(sub, range);
-		mn_called(sub->ops->invalidate_range_end, range->mm,
-			  range->start, range->end, began, 0);
-		if (!blockable)
-			mn_atomic_end();
-	}
+	return trace_mmu_notifier_callback_enabled() ||
+	       !mmu_notifier_range_blockable(range);
 }
 
-/* A start failed at the subscription born at @after. */
-static noinline void mn_list_undo(struct mmu_notifier_subscriptions *subs,
-				  const struct mmu_notifier_range *range,
-				  unsigned long after, unsigned long epoch)
-{
-	mn_list_end(subs, range, after, epoch);
-}
-
-static __always_inline int mn_start_one(struct mmu_notifier *sub,
-					const struct mmu_notifier_range *range)
+static noinline int mn_start_carefully(struct mmu_notifier *sub,
+				       const struct mmu_notifier_range *range)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 	u64 began;
@@ -309,34 +289,125 @@ static __always_inline int mn_start_one(struct mmu_notifier *sub,
 		  range->end, began, ret);
 	if (!blockable)
 		mn_atomic_end();
+	return ret;
+}
 
-	if (likely(!ret))
-		return 0;
+static noinline void mn_end_carefully(struct mmu_notifier *sub,
+				      const struct mmu_notifier_range *range)
+{
+	bool blockable = mmu_notifier_range_blockable(range);
+	u64 began;
+
+	if (!blockable)
+		mn_atomic_start();
+	began = mn_clock();
+	sub->ops->invalidate_range_end(sub, range);
+	mn_called(sub->ops->invalidate_range_end, range->mm, range->start,
+		  range->end, began, 0);
+	if (!blockable)
+		mn_atomic_end();
+}
+
+/* The end of a section for the subscriptions born in (@after, @epoch]. */
+static __always_inline void
+__mn_list_end(struct mmu_notifier_subscriptions *subs,
+	      const struct mmu_notifier_range *range, unsigned long after,
+	      unsigned long epoch, bool careful)
+{
+	struct mmu_notifier *sub;
+
+	mn_for_each(sub, subs) {
+		if (after && sub->birth <= after)
+			break;
+		if (sub->birth > epoch && !mmu_notifier_mutant("epoch"))
+			continue;
+		if (!sub->ops->invalidate_range_end)
+			continue;
+		if (careful)
+			mn_end_carefully(sub, range);
+		else
+			sub->ops->invalidate_range_end(sub, range);
+	}
+}
+
+static noinline void
+mn_list_end_carefully(struct mmu_notifier_subscriptions *subs,
+		      const struct mmu_notifier_range *range,
+		      unsigned long after, unsigned long epoch)
+{
+	__mn_list_end(subs, range, after, epoch, true);
+}
+
+static __always_inline void
+mn_list_end(struct mmu_notifier_subscriptions *subs,
+	    const struct mmu_notifier_range *range, unsigned long epoch)
+{
+	int idx = srcu_read_lock(subs->srcu);
+
+	if (mn_careful(range))
+		mn_list_end_carefully(subs, range, 0, epoch);
+	else
+		__mn_list_end(subs, range, 0, epoch, false);
+	srcu_read_unlock(subs->srcu, idx);
+}
+
+/* Whether a callback that returned @ret ends the section before it began. */
+static noinline bool mn_start_failed(struct mmu_notifier *sub,
+				     const struct mmu_notifier_range *range,
+				     int ret)
+{
+	bool blockable = mmu_notifier_range_blockable(range);
+
 	WARN(blockable || ret != -EAGAIN,
 	     "mmu_notifier: %ps returned %d for a %sblockable range\n",
 	     sub->ops->invalidate_range_start, ret, blockable ? "" : "non-");
 	/* Nobody asks a blockable start for its result: the section goes on. */
-	return blockable ? 0 : ret;
+	return !blockable;
 }
 
-static int mn_list_start(struct mmu_notifier_subscriptions *subs,
-			 const struct mmu_notifier_range *range,
-			 unsigned long epoch)
+static __always_inline int
+__mn_list_start(struct mmu_notifier_subscriptions *subs,
+		const struct mmu_notifier_range *range, unsigned long epoch,
+		bool careful)
 {
-	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
-	int ret = 0;
+	int ret;
 
 	mn_for_each(sub, subs) {
 		if (sub->birth > epoch || !sub->ops->invalidate_range_start)
 			continue;
-		ret = mn_start_one(sub, range);
-		if (ret) {
+		if (careful)
+			ret = mn_start_carefully(sub, range);
+		else
+			ret = sub->ops->invalidate_range_start(sub, range);
+		if (unlikely(ret) && mn_start_failed(sub, range, ret)) {
 			/* Those before it on the list are the younger ones. */
-			mn_list_undo(subs, range, sub->birth, epoch);
-			break;
+			mn_list_end_carefully(subs, range, sub->birth, epoch);
+			return ret;
 		}
 	}
+	return 0;
+}
+
+static noinline int
+mn_list_start_carefully(struct mmu_notifier_subscriptions *subs,
+			const struct mmu_notifier_range *range,
+			unsigned long epoch)
+{
+	return __mn_list_start(subs, range, epoch, true);
+}
+
+static __always_inline int
+mn_list_start(struct mmu_notifier_subscriptions *subs,
+	      const struct mmu_notifier_range *range, unsigned long epoch)
+{
+	int idx = srcu_read_lock(subs->srcu);
+	int ret;
+
+	if (mn_careful(range))
+		ret = mn_list_start_carefully(subs, range, epoch);
+	else
+		ret = __mn_list_start(subs, range, epoch, false);
 	srcu_read_unlock(subs->srcu, idx);
 	return ret;
 }
@@ -352,13 +423,15 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 	range->epoch = epoch;
 	if (mn_itree_announced(subs, epoch))
 		ret = mn_itree_start(subs, range);
-	if (!ret && !hlist_empty(&subs->list)) {
+	if (!ret && mn_wanted(subs, MN_RANGE)) {
 		ret = mn_list_start(subs, range, epoch);
 		if (ret && mn_itree_announced(subs, epoch))
 			mn_itree_end(subs);
 	}
 	if (!ret)
 		range->flags |= MMU_NOTIFIER_RANGE_ANNOUNCED;
+	else	/* The caller may have used it before. */
+		range->flags &= ~MMU_NOTIFIER_RANGE_ANNOUNCED;
 	trace_mmu_notifier_range_start(range, ret);
 	return ret;
 }
@@ -368,21 +441,14 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 	struct mmu_notifier_subscriptions *subs =
 		range->mm->notifier_subscriptions;
 	unsigned long epoch = range->epoch;
-	int idx;
 
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
 	if (mn_itree_announced(subs, epoch))
 		mn_itree_end(subs);
-	if (!hlist_empty(&subs->list)) {
-		idx = srcu_read_lock(subs->srcu);
-		mn_list_end(subs, range, 0, epoch);
-		srcu_read_unlock(subs->srcu, idx);
-	}
+	if (mn_wanted(subs, MN_RANGE))
+		mn_list_end(subs, range, epoch);
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
 	trace_mmu_notifier_range_end(range, 0);
-
-	/* The caller may use the range again. */
-	range->flags &= ~MMU_NOTIFIER_RANGE_ANNOUNCED;
 }
 
 /* --- The callbacks that know no epoch ----------------------------------- */
@@ -395,11 +461,15 @@ int __mmu_notifier_clear_flush_young(struct mm_struct *mm,
 				     unsigned long start, unsigned long end)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	int young = 0, ret;
 	u64 began;
+	int idx;
 
+	if (!mn_wanted(subs, MN_YOUNG))
+		return 0;
+
+	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
 		if (!sub->ops->clear_flush_young)
 			continue;
@@ -417,11 +487,15 @@ int __mmu_notifier_clear_young(struct mm_struct *mm,
 			       unsigned long start, unsigned long end)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	int young = 0, ret;
 	u64 began;
+	int idx;
 
+	if (!mn_wanted(subs, MN_YOUNG))
+		return 0;
+
+	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
 		if (!sub->ops->clear_young)
 			continue;
@@ -437,11 +511,15 @@ int __mmu_notifier_clear_young(struct mm_struct *mm,
 int __mmu_notifier_test_young(struct mm_struct *mm, unsigned long address)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	int young = 0;
 	u64 began;
+	int idx;
 
+	if (!mn_wanted(subs, MN_YOUNG))
+		return 0;
+
+	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
 		if (!sub->ops->test_young)
 			continue;
@@ -461,10 +539,14 @@ void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
 						   unsigned long end)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	u64 began;
+	int idx;
 
+	if (!mn_wanted(subs, MN_TLB))
+		return;
+
+	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
 		if (!sub->ops->arch_invalidate_secondary_tlbs)
 			continue;
@@ -480,10 +562,14 @@ void __mmu_notifier_invalidate_page(struct mm_struct *mm,
 				    unsigned long address, unsigned long size)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	int idx = srcu_read_lock(subs->srcu);
 	struct mmu_notifier *sub;
 	u64 began;
+	int idx;
 
+	if (!mn_wanted(subs, MN_PAGE))
+		return;
+
+	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
 		if (!sub->ops->invalidate_page)
 			continue;
@@ -563,6 +649,42 @@ static bool mn_ops_valid(const struct mmu_notifier_ops *ops)
 			     mn_needs_drain(ops));
 }
 
+static void mn_count(struct mmu_notifier_subscriptions *subs,
+		     enum mn_kind kind, bool wants, int by)
+{
+	lockdep_assert_held(&subs->lock);
+	/* Pairs with mn_wanted(). */
+	if (wants)
+		WRITE_ONCE(subs->nr[kind], subs->nr[kind] + by);
+}
+
+static void mn_count_all(struct mmu_notifier_subscriptions *subs,
+			 const struct mmu_notifier_ops *ops, int by)
+{
+	mn_count(subs, MN_RANGE, mn_needs_drain(ops), by);
+	mn_count(subs, MN_PAGE, ops->invalidate_page, by);
+	mn_count(subs, MN_YOUNG, ops->clear_flush_young || ops->clear_young ||
+				 ops->test_young, by);
+	mn_count(subs, MN_TLB, ops->arch_invalidate_secondary_tlbs, by);
+}
+
+static void mn_list_add(struct mmu_notifier *sub,
+			struct mmu_notifier_subscriptions *subs)
+{
+	mn_count_all(subs, sub->ops, 1);
+	hlist_add_head_rcu(&sub->hlist, &subs->list);
+}
+
+/* It may have gone already, with its mm. */
+static void mn_list_del(struct mmu_notifier *sub,
+			struct mmu_notifier_subscriptions *subs)
+{
+	if (hlist_unhashed(&sub->hlist))
+		return;
+	hlist_del_init_rcu(&sub->hlist);
+	mn_count_all(subs, sub->ops, -1);
+}
+
 static bool mn_listed(struct mmu_notifier_subscriptions *subs,
 		      const struct mmu_notifier *subscription)
 {
@@ -624,7 +746,7 @@ static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 	sub->users = 1;
 	sub->birth = subs->epoch + 1;
 	if (!mmu_notifier_mutant("publish"))
-		hlist_add_head_rcu(&sub->hlist, &subs->list);
+		mn_list_add(sub, subs);
 	spin_unlock(&subs->lock);
 
 	/* Pairs with the acquire in __mmu_notifier_invalidate_range_start(). */
@@ -654,7 +776,7 @@ static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm)
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 
 	spin_lock(&subs->lock);
-	hlist_del_init_rcu(&sub->hlist);
+	mn_list_del(sub, subs);
 	sub->users = 0;
 	spin_unlock(&subs->lock);
 
@@ -797,7 +919,7 @@ void mmu_notifier_unregister(struct mmu_notifier *subscription,
 	srcu_read_unlock(subs->srcu, idx);
 
 	spin_lock(&subs->lock);
-	hlist_del_init_rcu(&subscription->hlist);
+	mn_list_del(subscription, subs);
 	subscription->users = 0;
 	spin_unlock(&subs->lock);
 
@@ -945,7 +1067,7 @@ void mmu_notifier_put(struct mmu_notifier *subscription)
 	}
 	users = --subscription->users;
 	if (!users)
-		hlist_del_init_rcu(&subscription->hlist);
+		mn_list_del(subscription, subs);
 	spin_unlock(&subs->lock);
 
 	mn_page_key_put(ops);
@@ -1253,7 +1375,7 @@ void __mmu_notifier_release(struct mm_struct *mm)
 
 	spin_lock(&subs->lock);
 	hlist_for_each_entry_safe(sub, next, &subs->list, hlist)
-		hlist_del_init_rcu(&sub->hlist);
+		mn_list_del(sub, subs);
 	spin_unlock(&subs->lock);
 	srcu_read_unlock(subs->srcu, idx);
 

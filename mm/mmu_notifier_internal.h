@@ -13,10 +13,28 @@
 #include <linux/srcu.h>
 
 /**
+ * enum mn_kind - what a list subscription may want to be told
+ * @MN_RANGE: of sections: start, end, or both
+ * @MN_PAGE: of single pages
+ * @MN_YOUNG: of ageing, by any of its three callbacks
+ * @MN_TLB: of flushes of the CPU's TLB
+ * @MN_KINDS: how many there are
+ */
+enum mn_kind {
+	MN_RANGE,
+	MN_PAGE,
+	MN_YOUNG,
+	MN_TLB,
+	MN_KINDS,
+};
+
+/**
  * struct mmu_notifier_subscriptions - all that subscribes to one mm
  * @srcu: the domain that walks of @list are in
  * @list: the list subscriptions, youngest first, so that births decrease;
  *	read under SRCU, changed under @lock
+ * @nr: how many on @list want what, so that a hook need not walk it in vain;
+ *	changed under @lock
  * @lock: protects changes of @list, &mmu_notifier.users, and all of the
  *	interval tree's fields below
  * @active: how many sections that know of the tree are under way
@@ -36,6 +54,7 @@
 struct mmu_notifier_subscriptions {
 	struct srcu_struct *srcu;
 	struct hlist_head list;
+	unsigned int nr[MN_KINDS];
 	spinlock_t lock;	/* the list and the tree, see above */
 	unsigned int active;
 	unsigned long epoch;

@@ -505,7 +505,7 @@ static void mn_test_epoch_limit(struct kunit *test)
 						     &mn_test_interval_ops));
 	subs->epoch = MN_EPOCH_MAX - 1;
 	mn_test_register(test, &sub, &mn_test_range_ops);
-	KUNIT_EXPECT_EQ(test, sub.mn.birth, ULONG_MAX);
+	KUNIT_EXPECT_EQ(test, sub.mn.birth, MN_EPOCH_MAX);
 	mmu_notifier_unregister(&sub.mn, current->mm);
 	mmu_notifier_unregister(&first.mn, current->mm);
 }
