@@ -37,7 +37,7 @@ exit $status'
 # What a mutant would do is not in a kernel that anybody uses. And not counted are
 # the branches that Linux's own macros bring along: what cannot happen is not made
 # to happen (WARN), and what an unlock or a wait checks is tested elsewhere.
-macros='mmu_notifier_mutant|WARN|trace_mmu_notifier|srcu_read_unlock|wait_var_event|DEFINE_SEQ_ATTRIBUTE'
+macros='mmu_notifier_mutant|mn_called|WARN|trace_mmu_notifier|srcu_read_unlock|wait_var_event|DEFINE_SEQ_ATTRIBUTE'
 lcov() {
 	command lcov --quiet --rc lcov_branch_coverage=1 \
 		--rc lcov_excl_br_line="LCOV_EXCL_BR_LINE|$macros" "$@"

@@ -26,6 +26,9 @@ wanted() {
 	boot	qemu-system-x86		qemu-system-x86_64
 	boot	busybox-static		/usr/share/doc/busybox-static
 	boot	cpio			cpio
+	cross	clang			clang
+	cross	gcc-aarch64-linux-gnu	aarch64-linux-gnu-gcc
+	cross	libssl-dev		/usr/include/openssl/ssl.h
 	python	python3			python3
 	coverage lcov			lcov
 	figures	gnuplot-nox		gnuplot

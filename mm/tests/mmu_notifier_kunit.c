@@ -486,6 +486,44 @@ static void mn_test_get_put(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mn_test_freed, 1);
 }
 
+static void mn_test_wants(struct kunit *test,
+			  const struct mmu_notifier_subscriptions *subs,
+			  unsigned int range, unsigned int page,
+			  unsigned int young, unsigned int tlb)
+{
+	KUNIT_EXPECT_EQ(test, subs->nr[MN_RANGE], range);
+	KUNIT_EXPECT_EQ(test, subs->nr[MN_PAGE], page);
+	KUNIT_EXPECT_EQ(test, subs->nr[MN_YOUNG], young);
+	KUNIT_EXPECT_EQ(test, subs->nr[MN_TLB], tlb);
+}
+
+/* An mm knows what its subscriptions want, those that come and go by get too. */
+static void mn_test_wanted(struct kunit *test)
+{
+	struct mmu_notifier_subscriptions *subs;
+	struct mn_test_sub range = {}, ageing = {};
+	struct mmu_notifier *both;
+
+	mn_test_register(test, &range, &mn_test_range_ops);
+	subs = current->mm->notifier_subscriptions;
+	mn_test_wants(test, subs, 1, 0, 0, 0);
+	mn_test_register(test, &ageing, &mn_test_ageing_ops);
+	mn_test_wants(test, subs, 1, 0, 1, 1);
+	both = mmu_notifier_get(&mn_test_get_ops, current->mm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, both);
+	mn_test_wants(test, subs, 2, 1, 1, 1);
+	/* Once for all users. */
+	mmu_notifier_get(&mn_test_get_ops, current->mm);
+	mn_test_wants(test, subs, 2, 1, 1, 1);
+	mmu_notifier_put(both);
+	mmu_notifier_unregister(&range.mn, current->mm);
+	mn_test_wants(test, subs, 1, 1, 1, 1);
+	mmu_notifier_put(both);
+	mmu_notifier_synchronize();
+	mmu_notifier_unregister(&ageing.mn, current->mm);
+	mn_test_wants(test, subs, 0, 0, 0, 0);
+}
+
 /* Births are ordered: when there are no more numbers, there is no more of them. */
 static void mn_test_epoch_limit(struct kunit *test)
 {
@@ -645,6 +683,7 @@ static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_test_interval_refused),
 	KUNIT_CASE(mn_test_interval_range),
 	KUNIT_CASE(mn_test_get_put),
+	KUNIT_CASE(mn_test_wanted),
 	KUNIT_CASE(mn_test_epoch_limit),
 	KUNIT_CASE(mn_test_drain_waits),
 	KUNIT_CASE(mn_test_exit),

@@ -344,10 +344,12 @@ TEST_F_TIMEOUT(sleeping, holds_up_who_needs_the_lock, 120)
 /* Unregistering and exiting while a callback sleeps in another process */
 
 #define NEIGHBOURS	24
+/* More than there are domains of SRCU. */
+#define MANY		80
 
 /* One of each two unregisters, the other exits. */
 struct neighbours {
-	struct helper helpers[NEIGHBOURS];
+	struct helper helpers[MANY];
 	/* Shared: how long it took, in ms, plus one; 0: it has not ended. */
 	unsigned int *took;
 	int ready[2];
@@ -370,6 +372,23 @@ static bool run_neighbour(void *arg, int in)
 	if (mn_detach(fd))
 		return false;
 	all->took[nr] = 1 + ms_since(start);
+	return true;
+}
+
+static bool start_neighbours(struct neighbours *all, unsigned int count)
+{
+	char c;
+
+	if (pipe(all->ready))
+		return false;
+	all->took = mmap(NULL, mn_page_size(), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (all->took == MAP_FAILED)
+		return false;
+	for (all->nr = 0; all->nr < count; all->nr++)
+		if (!start_helper(&all->helpers[all->nr], run_neighbour, all) ||
+		    read(all->ready[0], &c, 1) != 1)
+			return false;
 	return true;
 }
 
@@ -407,19 +426,9 @@ TEST_F_TIMEOUT(isolation, of_unregister_and_exit, 120)
 	int mmu = mn_open();
 	pthread_t sleeper;
 	uint64_t start;
-	char c;
 
 	ASSERT_LE(0, mmu);
-	ASSERT_EQ(0, pipe(all->ready));
-	all->took = mmap(NULL, mn_page_size(), PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, all->took);
-	for (nr = 0; nr < NEIGHBOURS; nr++) {
-		all->nr = nr;
-		ASSERT_TRUE(start_helper(&all->helpers[nr], run_neighbour,
-					 all));
-		ASSERT_EQ(1, read(all->ready[0], &c, 1));
-	}
+	ASSERT_TRUE(start_neighbours(all, NEIGHBOURS));
 	ASSERT_EQ(0, mn_attach(mmu, TMN_STYLE_XPMEM, 0, 0));
 	mn_fill(page, 1, 1);
 	ASSERT_EQ(0, mn_stall(mmu, page, mn_page_size(), SLEEP_MS * 1000));
@@ -455,6 +464,22 @@ TEST_F_TIMEOUT(isolation, of_unregister_and_exit, 120)
 		SKIP(return, "one domain of SRCU for the machine");
 	/* They are few enough for a domain each. */
 	EXPECT_EQ(0, delayed[0] + delayed[1]);
+}
+
+/* Where mms have to share, they still come and go. */
+TEST_F_TIMEOUT(isolation, of_more_than_there_are_domains, 120)
+{
+	struct neighbours *all = &self->neighbours;
+	unsigned int nr;
+	int status;
+
+	ASSERT_TRUE(start_neighbours(all, MANY));
+	for (nr = 0; nr < MANY; nr++)
+		ASSERT_TRUE(tell(&all->helpers[nr]));
+	for (nr = 0; nr < MANY; nr++) {
+		ASSERT_LT(0, waitpid(-1, &status, 0));
+		EXPECT_EQ(0, status);
+	}
 }
 
 TEST_HARNESS_MAIN

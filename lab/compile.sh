@@ -1,0 +1,113 @@
+#!/bin/bash
+# Usage: compile.sh [KERNEL...]
+#
+# Every file of the base that uses the API of MMU notifiers, compiled in the patched
+# tree with as much configured as can be (allmodconfig): for x86-64 and arm64, with
+# the new core and with stock's, with clang; and mm/ in kernels that have no MMU
+# notifiers. Prints TAP, a result for each file. One that does not compile, or not
+# without a warning, is compiled in the unpatched base too: if the compiler says the
+# same there it is skipped, as not in that configuration, or not the series' doing.
+#
+#   KERNEL  x86, x86-stock, x86-clang, arm64, arm64-stock, x86-small, arm64-small
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+. "$here/lib.sh"
+
+[ $# -gt 0 ] || set -- x86 x86-stock x86-clang arm64 arm64-stock x86-small arm64-small
+unpatched=$out/unpatched
+"$here/tools.sh" git base build cross
+"$here/base.sh"
+[ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
+git -C "$unpatched" checkout -q --detach refs/lab/base
+
+# users ARCH: the objects, but those of other architectures
+users() {
+	cd "$out/linux"
+	grep -rlE --include='*.c' 'mmu_notifier|mmu_interval_(notifier|read|set)|migrate_vma|hmm_range' \
+		arch/"$1" block drivers fs include io_uring ipc kernel lib mm net sound virt |
+		grep -vE '^(mm/(mmu_notifier_stock|mmu_notifier_mutants)|drivers/xen|drivers/misc/sgi-gru/grukdump)\.c$' |
+		LC_ALL=C sort | sed 's/\.c$/.o/'
+}
+
+# configure TREE BUILD KIND: allmodconfig without what only takes time
+configure() {
+	local tree=$1 build=$2
+	mkdir -p "$build"
+	if [ "$3" = small ]; then
+		make -s -C "$tree" O="$build" "${vars[@]}" allnoconfig
+		return
+	fi
+	make -s -C "$tree" O="$build" "${vars[@]}" allmodconfig
+	"$tree/scripts/config" --file "$build/.config" -d WERROR -d GCC_PLUGINS -d KASAN -d KCSAN -d KCOV \
+		-d GCOV_KERNEL -d UBSAN -d DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT -e DEBUG_INFO_NONE -d MODULE_SIG \
+		-d SYSTEM_TRUSTED_KEYRING -d FTRACE_MCOUNT_USE_OBJTOOL -d DRM_WERROR -d DRM_I915_WERROR
+	[ "$3" != stock ] || "$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK
+	make -s -C "$tree" O="$build" "${vars[@]}" olddefconfig
+}
+
+# objects TREE BUILD LOG OBJECT...: all at once, and for those that are not there
+# then, or that a warning is about, a log of their own
+objects() {
+	local tree=$1 build=$2 log=$3 o
+	shift 3
+	mkdir -p "$log"
+	make -k -C "$tree" O="$build" -j"$jobs" "${vars[@]}" "$@" >"$log/together" 2>&1 || true
+	for o; do
+		if [ -f "$build/$o" ] && ! grep -q "${o%o}c:.*warning:" "$log/together"; then continue; fi
+		mkdir -p "$(dirname "$log/$o")"
+		rm -f "$build/$o"
+		make -C "$tree" O="$build" "${vars[@]}" "$o" >"$log/$o.log" 2>&1 || rm -f "$build/$o"
+	done
+}
+
+# What the compiler has to say, without lines' numbers.
+complaints() { [ ! -f "$1" ] || sed -nE 's/:[0-9]+(:[0-9]+)?: (warning|error):/: \2:/p; /No rule to make/p' "$1" | sed 's/^make[^:]*: //' | LC_ALL=C sort -u; }
+
+in_base() { # BUILD KIND
+	configure "$unpatched" "$1" "$2"
+	make -C "$unpatched" O="$1" -j"$jobs" "${vars[@]}" prepare modules_prepare
+	objects "$unpatched" "$1" "$log/base" "${bad[@]}"
+}
+
+n=0
+for kernel; do
+	arch=${kernel%%-*} kind=${kernel#"$arch"} kind=${kind#-}
+	vars=(ARCH="${arch/x86/x86_64}")
+	[ "$arch" != arm64 ] || vars+=(CROSS_COMPILE=aarch64-linux-gnu-)
+	[ "$kind" != clang ] || vars+=(CC=clang HOSTCC=clang)
+	build=$out/build/compile-$kernel log=$out/log/compile-$kernel
+	rm -rf "$log"
+	step "$kernel: configuration" "$out/log/compile-config-$kernel" configure "$out/linux" "$build" "$kind" || { n=$((n + 1)); echo "not ok $n $kernel: configuration"; continue; }
+	has() { grep -q "^CONFIG_$1=y" "$build/.config"; }
+	if [ "$kind" = small ]; then
+		! has MMU_NOTIFIER || die "$kernel: MMU_NOTIFIER is set"
+		list=(mm/{memory,mmap,mprotect,mremap,rmap,madvise,truncate,oom_kill,gup,vmscan}.o)
+	else
+		has MMU_NOTIFIER || die "$kernel: MMU_NOTIFIER is not set"
+		if [ "$kind" = stock ]; then has MMU_NOTIFIER_STOCK || die "$kernel: MMU_NOTIFIER_STOCK is not set"; fi
+		mapfile -t list < <(users "$arch")
+	fi
+	step "$kernel: preparation" "$out/log/compile-prepare-$kernel" make -C "$out/linux" O="$build" -j"$jobs" "${vars[@]}" prepare modules_prepare
+	step "$kernel: ${#list[@]} files" "$log/all" objects "$out/linux" "$build" "$log" "${list[@]}"
+
+	# Those that did not go well, in the base.
+	bad=()
+	for o in "${list[@]}"; do
+		if [ ! -f "$build/$o" ] || [ -n "$(complaints "$log/$o.log")" ]; then bad+=("$o"); fi
+	done
+	[ ${#bad[@]} = 0 ] || step "$kernel: ${#bad[@]} of them in the base" "$log/base-all" in_base \
+		"$out/build/compile-base-$arch-${kind/stock/}" "${kind/stock/}"
+	for o in "${list[@]}"; do
+		n=$((n + 1))
+		if [[ " ${bad[*]} " != *" $o "* ]]; then
+			echo "ok $n $kernel $o"
+		elif [ -f "$log/base/$o.log" ] && [ -z "$(comm -23 <(complaints "$log/$o.log") <(complaints "$log/base/$o.log"))" ] &&
+			[ -n "$(complaints "$log/base/$o.log")" ]; then
+			echo "ok $n $kernel $o # SKIP the same in the base: $(complaints "$log/$o.log" | head -n 1 | cut -c -90)"
+		else
+			echo "not ok $n $kernel $o"
+			complaints "$log/$o.log" | head -n 5 | sed 's/^/# /'
+		fi
+	done
+done
+echo "1..$n"
