@@ -9,7 +9,8 @@ export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test figures mutants series am build shell kunit model stress stress-ng \
-	bench style coverage check check-all bisect bases clients clean
+	bench identity style coverage check check-all bisect bases clients compile \
+	clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -30,6 +31,7 @@ help:
 ##               Debian's stress-ng, watched by secondary MMUs
 ## make model    the model of registration, whole and with each step removed
 ## make bench    what it costs, in instructions, beside stock's core
+## make identity without CONFIG_MMU_NOTIFIER mm/ compiles to the same code
 ## make style    checkpatch, sparse, kernel-doc, W=1 and shellcheck
 ## make debug-lockdep, debug-kasan, debug-kcsan, debug-rt
 ##               all tests in a kernel that watches itself
@@ -37,7 +39,8 @@ help:
 ## make check    what of all this fits into an hour, in one table
 ## make check-all  everything
 ## make bisect   every patch of the series builds and boots
-## make clients  Linux's own tests of KVM, HMM and mm, beside stock's core
+## make clients  QEMU, Linux's own tests of KVM, HMM and mm, beside stock's core
+## make compile  every user of the API, for x86-64 and arm64, gcc and clang
 ## make bases    the series applies to every 6.12.y that apt offers
 ## make clean    remove what was built; out/linux (the source) stays
 ##
@@ -94,6 +97,9 @@ model:
 bench:
 	@lab/bench.sh
 
+identity:
+	@lab/identity.sh
+
 style:
 	@lab/base.sh
 	@lab/style.sh
@@ -110,7 +116,7 @@ check:
 
 check-all:
 	@lab/check.sh $(CHECKS) test debug-kcsan debug-rt mutants clients \
-		bases bisect bench
+		compile identity bases bisect bench
 
 bisect:
 	@lab/base.sh
@@ -118,6 +124,9 @@ bisect:
 
 clients:
 	@lab/clients.sh
+
+compile:
+	@lab/compile.sh
 
 bases:
 	@lab/bases.sh

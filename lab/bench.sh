@@ -17,7 +17,7 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
-dir=$out/bench
+dir=$out/bench${1:-}
 guest() { # BUILD LOG BOOT-OPTIONS -- ARGUMENTS
 	local build=$1 log=$dir/$2 options=()
 	shift 2

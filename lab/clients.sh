@@ -5,13 +5,13 @@
 # core and on the series', in guests that have nested SVM. Prints one table; fails
 # when anything that passes on stock does not pass on the series. The kernels are
 # those of make build: their configurations differ in the core and in the series'
-# own tests.
+# own tests. The group qemu is lab/client-qemu.sh.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
 list=$here/clients.list
-[ $# -gt 0 ] || set -- kvm hmm mm cow
+[ $# -gt 0 ] || set -- qemu kvm hmm mm cow
 "$here/tools.sh" git base build boot python clients
 "$here/base.sh"
 "$here/build.sh" stock base stock
@@ -34,7 +34,21 @@ make_programs() {
 step "Linux's tests of KVM" "$out/log/clients-kvm" make_programs kvm kvm
 step "Linux's tests of mm" "$out/log/clients-mm" make_programs mm hmm mm cow
 
+qemu() { # BUILD OUTPUT, in the form of clients-guest.sh
+	local start=$SECONDS status=0
+	{
+		echo "begin qemu-system-x86_64 -accel kvm"
+		"$here/client-qemu.sh" "$1" || status=$?
+		printf '\nend %s %s\n' $status $((100 * (SECONDS - start)))
+	} >"$2"
+}
+
 for group; do
+	if [ "$group" = qemu ]; then
+		step "qemu on stock" "$out/log/clients-stock-qemu" qemu "$out/build/stock" "$out/clients/stock-qemu.output"
+		step "qemu on series" "$out/log/clients-series-qemu" qemu "$out/build/test" "$out/clients/series-qemu.output"
+		continue
+	fi
 	dir=mm options=()
 	[ "$group" != kvm ] || dir=kvm
 	# What a coherent device offers is memory that the kernel leaves alone, a

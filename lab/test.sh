@@ -2,9 +2,9 @@
 # Usage: test.sh
 #
 # Every test: the lab itself, the model, KUnit on UML and in the guest, the
-# kselftests in the guest, and whether they notice a hook or a step that is
-# switched off. The last line is `N passed, N failed, N skipped`, counted from
-# what the tests printed.
+# kselftests and stress in the guest, whether they notice a hook or a step that
+# is switched off, and what it costs beside stock's core. The last line is
+# `N passed, N failed, N skipped`, counted from what the tests printed.
 set -uo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
@@ -39,6 +39,7 @@ done
 guest mmu_notifier_stress 400 "mmu_notifier_stress -s 1 -n 6 -t 20"
 part cost 1 "$here/test-cost.sh" "$build"
 part mutants 6 "$here/mutants.py" --first "$out/linux" "$build"
+part bench 15 "$here/bench.sh" --check
 
 "$here/kunit.sh" --quiet
 parts+=("KUnit on UML=$out/log/kunit-uml.ktap")
