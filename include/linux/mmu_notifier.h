@@ -127,9 +127,8 @@ struct mmu_notifier_ops {
 	/**
 	 * @invalidate_page: the CPU's mapping of [@address, @address + @size)
 	 * has just been removed, replaced, moved or robbed of a right.
-	 * @size counts bytes: one page, several pages whose entries changed
-	 * under one hold of the lock, or a whole PMD, PUD or hugetlb mapping.
-	 * Pages that were not mapped may be among them, or be all there is.
+	 * @size counts bytes: one page, what one hold of the lock went over
+	 * (mapped or not), or a whole PMD, PUD or hugetlb mapping.
 	 * When it returns the secondary MMU no longer uses what it had cached
 	 * for the range; it may establish the new state only through
 	 * mmu_notifier_fault(), which waits for the same lock.
