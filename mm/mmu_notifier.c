@@ -661,10 +661,12 @@ static void mn_count(struct mmu_notifier_subscriptions *subs,
 static void mn_count_all(struct mmu_notifier_subscriptions *subs,
 			 const struct mmu_notifier_ops *ops, int by)
 {
+	bool young = ops->clear_flush_young || ops->clear_young ||
+		     ops->test_young;
+
 	mn_count(subs, MN_RANGE, mn_needs_drain(ops), by);
 	mn_count(subs, MN_PAGE, ops->invalidate_page, by);
-	mn_count(subs, MN_YOUNG, ops->clear_flush_young || ops->clear_young ||
-				 ops->test_young, by);
+	mn_count(subs, MN_YOUNG, young, by);
 	mn_count(subs, MN_TLB, ops->arch_invalidate_secondary_tlbs, by);
 }
 
