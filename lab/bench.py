@@ -62,9 +62,12 @@ def goal(row: Row) -> float:
     return 1.0005 if row.group == "none" else 1.0
 
 
-# By how much a ratio may exceed its goal before --check fails: what is known to
-# miss it, and what an interrupt more or less makes of a few hundred pages.
-SLACK = {"none": 0.02, "kvm": 0.03, "exit": 0.05, "interval": 0.03, "register": 0.02, "unregister": 0.05}
+def slack(row: Row) -> float:
+    """By how much a ratio may exceed its goal before --check fails: what is known
+    to miss it, and what a grace period or a page more makes of a short figure."""
+    if row.what.startswith("fork") or row.group in ("exit", "unregister"):
+        return 0.3 if row.group == "unregister" else 0.06
+    return {"none": 0.0025, "kvm": 0.004, "interval": 0.002, "register": 0.005}[row.group]
 
 
 def spread(values: list[int]) -> float:
@@ -143,7 +146,7 @@ def check(stock: Figures, series: Figures) -> None:
     rows = [row for row in series if row in stock and not row.what.startswith("floor")]
     print(f"1..{len(rows)}")
     for number, row in enumerate(rows, 1):
-        ratio, limit = min(series[row]) / min(stock[row]), goal(row) + SLACK[row.group]
+        ratio, limit = min(series[row]) / min(stock[row]), goal(row) + slack(row)
         print(f"{'ok' if ratio <= limit else 'not ok'} {number} {row.group} {row.what} {row.size}: {ratio:.4f}, at most {limit:.4f}")
 
 

@@ -18,8 +18,8 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
 dir=$out/bench${1:-}
-guest() { # BUILD LOG BOOT-OPTIONS -- ARGUMENTS
-	local build=$1 log=$dir/$2 options=()
+guest() { # CORE LOG BOOT-OPTIONS -- ARGUMENTS
+	local build=${1/#stock/bench-stock} log=$dir/$2 options=()
 	shift 2
 	while [ "$1" != -- ]; do
 		options+=("$1")
@@ -27,43 +27,47 @@ guest() { # BUILD LOG BOOT-OPTIONS -- ARGUMENTS
 	done
 	shift
 	step "guest: ${log##*/}" "$out/log/bench-${log##*/}" env LAB_NO_KVM=1 "$here/boot.sh" -t 1200 -m 3072 -l "$log" \
-		"${options[@]}" -f "$out/build/stock/selftests/mmu_notifier_bench" "$out/build/$build" mmu_notifier_bench "$@"
+		"${options[@]}" -f "$out/build/bench/selftests/mmu_notifier_bench" "$out/build/$build" mmu_notifier_bench "$@"
 }
 icount=(-s 1 -q '-icount shift=0,sleep=off')
 
-# size STRUCT < SOURCE-FILE: the text of its definition
-definition() { sed -n "/^struct $1 {/,/^};/p"; }
-
-# The structures' sizes in the kernel BUILD, as a module's symbols.
-sizes() { # BUILD CORE
-	local work=$out/bench/sizes-$2 core=$out/linux/mm/mmu_notifier_internal.h
-	[ "$2" != stock ] || core=$out/linux/mm/mmu_notifier_stock.c
+# The structures' sizes under a core, as a module's symbols. Stock's subscriptions
+# are defined where nobody can include them.
+sizes() { # CORE
+	local work=$dir/sizes-$1 s size name
 	mkdir -p "$work"
 	{
 		printf '#include <linux/%s.h>\n' module mm_types mmu_notifier spinlock wait interval_tree
-		definition mmu_notifier_subscriptions <"$core"
+		if [ "$1" = stock ]; then
+			sed -n '/^struct mmu_notifier_subscriptions {/,/^};/p' "$out/linux/mm/mmu_notifier_stock.c"
+		else
+			echo "#include \"$out/linux/mm/mmu_notifier_internal.h\""
+		fi
 		for s in mm_struct mmu_notifier_subscriptions mmu_notifier_range mmu_notifier mmu_interval_notifier; do
 			echo "char size_of_${s}[sizeof(struct $s)];"
 		done
 		echo 'MODULE_LICENSE("GPL");'
 	} >"$work/sizes.c"
 	echo 'obj-m := sizes.o' >"$work/Makefile"
-	make -s -C "$out/linux" O="$out/build/$1" M="$work" sizes.o
-	nm -S "$work/sizes.o" | awk '$4 ~ /^size_of_/ { sub(/^size_of_/, "", $4)
-		printf "BENCH\tmemory\tstruct %s\t0\t%d\n", $4, strtonum("0x" $2) }' >"$dir/$2-sizes.output"
-	[ "$(wc -l <"$dir/$2-sizes.output")" = 5 ]
+	make -s -C "$out/linux" O="$out/build/${1/#stock/bench-stock}" M="$work" sizes.o
+	while read -r _ size _ name; do
+		printf 'BENCH\tmemory\tstruct %s\t0\t%d\n' "${name#size_of_}" $((16#$size))
+	done < <(nm -S "$work/sizes.o" | grep ' size_of_') >"$dir/$1-sizes.output"
+	[ "$(wc -l <"$dir/$1-sizes.output")" = 5 ]
 }
 
 "$here/tools.sh" git base build boot python figures
 "$here/base.sh"
-"$here/build.sh" bench base bench
-"$here/build.sh" stock base stock
+"$here/build.sh" bench base jump-label bench
+"$here/build.sh" bench-stock base jump-label stock
 rm -rf "$dir"
 mkdir -p "$dir"
 
 if [ "${1:-}" = --check ]; then
-	for core in stock bench; do
-		guest "$core" "$core-icount" "${icount[@]}" -- -q none kvm exit interval register
+	for boot in 1 2; do
+		for core in stock bench; do
+			guest "$core" "$core-icount-$boot" "${icount[@]}" -- -q none kvm exit interval register
+		done
 	done
 	exec "$here/bench.py" --check "$dir"
 fi
@@ -71,7 +75,7 @@ fi
 unpatched=$out/unpatched
 [ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
 git -C "$unpatched" checkout -q --detach refs/lab/base
-SRC=$unpatched "$here/build.sh" unpatched base
+SRC=$unpatched "$here/build.sh" unpatched base jump-label
 for boot in 1 2 3; do
 	guest unpatched "unpatched-icount-$boot" "${icount[@]}" -- none
 	for core in stock bench; do
@@ -91,7 +95,7 @@ else
 	note "  4 registrations at once are not measured: this machine has fewer CPUs"
 fi
 for core in stock bench; do
-	step "sizes: $core" "$out/log/bench-sizes-$core" sizes "$core" "$core"
+	step "sizes: $core" "$out/log/bench-sizes-$core" sizes "$core"
 done
 "$here/bench.py" "$dir"
 gnuplot "$dir/register.gnuplot"

@@ -192,6 +192,7 @@ static void mn_itree_end(struct mmu_notifier_subscriptions *subs)
 {
 	struct mmu_interval_notifier *interval_sub;
 	struct hlist_node *next;
+	bool waiting;
 
 	spin_lock(&subs->lock);
 	if (--subs->active || !mn_itree_busy(subs)) {
@@ -211,7 +212,11 @@ static void mn_itree_end(struct mmu_notifier_subscriptions *subs)
 		else
 			interval_tree_remove(node, &subs->itree);
 	}
+	waiting = subs->waiting;
+	subs->waiting = false;
 	spin_unlock(&subs->lock);
+	if (!waiting)
+		return;
 	/* Pairs with the barrier in wait_var_event(): who waits, or sees. */
 	smp_mb();
 	wake_up_var(&subs->seq);
@@ -1276,6 +1281,7 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 		hlist_del_init(&interval_sub->deferred_item);
 	} else if (mn_itree_busy(subs)) {
 		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
+		subs->waiting = true;
 		busy_seq = subs->seq;
 	} else {
 		interval_tree_remove(node, &subs->itree);
@@ -1324,6 +1330,8 @@ unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *interval_sub
 	/* Pairs with mmu_interval_set_seq(). */
 	seq = READ_ONCE(interval_sub->invalidate_seq);
 	colliding = seq == subs->seq;
+	if (colliding)
+		subs->waiting = true;
 	spin_unlock(&subs->lock);
 
 	mn_might_wait_for_section();

@@ -145,16 +145,14 @@ static bool mn_looks_free(struct rw_semaphore *rwsem)
 }
 
 /* Wait for who holds an rmap lock: that of @file's mapping or of @root. */
-static int mn_drain_rmap(struct mn_drain_control *drain,
-			 struct rw_semaphore *rwsem, struct file *file,
-			 struct anon_vma *root)
+static noinline int mn_wait_rmap(struct mn_drain_control *drain,
+				 struct rw_semaphore *rwsem, struct file *file,
+				 struct anon_vma *root)
 {
 	struct mn_lock_wait *wait;
 	u64 since;
 	long left;
 
-	if (mn_looks_free(rwsem))
-		return 0;
 	if (down_write_trylock(rwsem)) {
 		up_write(rwsem);
 		return 0;
@@ -184,6 +182,15 @@ static int mn_drain_rmap(struct mn_drain_control *drain,
 	if (left < 0)
 		return -EINTR;
 	return left ? 0 : -ETIME;
+}
+
+static int mn_drain_rmap(struct mn_drain_control *drain,
+			 struct rw_semaphore *rwsem, struct file *file,
+			 struct anon_vma *root)
+{
+	if (mn_looks_free(rwsem))
+		return 0;
+	return mn_wait_rmap(drain, rwsem, file, root);
 }
 
 static int mn_drain_file(struct mn_drain_control *drain,

@@ -38,6 +38,7 @@ enum mn_kind {
  * @lock: protects changes of @list, &mmu_notifier.users, and all of the
  *	interval tree's fields below
  * @active: how many sections that know of the tree are under way
+ * @waiting: whether somebody waits for @seq to move on
  * @epoch: how many publications there were; changed under mmap_lock for write
  * @drained: every section of an epoch below this has ended
  * @itree_birth: the epoch at which interval subscriptions began to exist on
@@ -56,7 +57,8 @@ struct mmu_notifier_subscriptions {
 	struct hlist_head list;
 	unsigned int nr[MN_KINDS];
 	spinlock_t lock;	/* the list and the tree, see above */
-	unsigned int active;
+	unsigned int active : 31;
+	unsigned int waiting : 1;
 	unsigned long epoch;
 	unsigned long drained;
 	unsigned long itree_birth;

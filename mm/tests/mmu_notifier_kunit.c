@@ -302,6 +302,12 @@ static bool mn_test_invalidate(struct mmu_interval_notifier *sub,
 	return true;
 }
 
+/* How many sections that know of intervals are under way. */
+static unsigned int mn_test_active(void)
+{
+	return current->mm->notifier_subscriptions->active;
+}
+
 static const struct mmu_interval_notifier_ops mn_test_interval_ops = {
 	.invalidate = mn_test_invalidate,
 };
@@ -386,11 +392,11 @@ static void mn_test_interval_unaware(struct kunit *test)
 	mmu_notifier_invalidate_range_start(&range);
 	mn_test_insert(test, &interval, PAGE_SIZE, PAGE_SIZE);
 	mmu_notifier_invalidate_range_end(&range);
-	KUNIT_EXPECT_EQ(test, current->mm->notifier_subscriptions->active, 0);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
 
 	mn_test_range(&aware);
 	mmu_notifier_invalidate_range_start(&aware);
-	KUNIT_EXPECT_EQ(test, current->mm->notifier_subscriptions->active, 1);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 1);
 	mmu_notifier_invalidate_range_end(&aware);
 	KUNIT_EXPECT_EQ(test, interval.calls, 1);
 
@@ -410,7 +416,7 @@ static void mn_test_interval_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
 			mmu_notifier_invalidate_range_start_nonblock(&range));
 	KUNIT_EXPECT_EQ(test, list.starts, 0);
-	KUNIT_EXPECT_EQ(test, current->mm->notifier_subscriptions->active, 0);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
 
 	/* A list subscription that refuses takes the intervals' start back. */
 	interval.refuse = false;
@@ -419,7 +425,7 @@ static void mn_test_interval_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
 			mmu_notifier_invalidate_range_start_nonblock(&range));
 	KUNIT_EXPECT_EQ(test, interval.calls, 1);
-	KUNIT_EXPECT_EQ(test, current->mm->notifier_subscriptions->active, 0);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
 
 	mmu_interval_notifier_remove(&interval.sub);
 	mmu_notifier_unregister(&list.mn, current->mm);
