@@ -46,11 +46,12 @@ selftest_files() {
 	for f in "$build"/selftests/*; do files+=(-f "$f"); done
 }
 
-# Console lines that a program provokes: a WARN in the function that it misuses.
+# Console lines that a program provokes: each misuse is to get one WARN, which the
+# test counts; in which function it is depends on what the compiler inlines.
 expected() { # PROGRAM
 	case $1 in
 	mmu_notifier_bad_input_test)
-		echo 'WARNING: CPU: .* at .*mm/mmu_notifier\.c:[0-9]+ (mmu_notifier_(unregister|put|get_locked|register)|__mmu_notifier_(register|invalidate_range_start)|mmu_interval_notifier_insert|mn_[a-z_]*(register|publish|subscriptions|start_failed|ops_need_switch|ops_valid|interval_init))\+' ;;
+		echo 'WARNING: CPU: .* at .*mm/mmu_notifier\.c:[0-9]+ ' ;;
 	*) echo '^$' ;;
 	esac
 }

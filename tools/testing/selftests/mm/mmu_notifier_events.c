@@ -177,7 +177,7 @@ static enum mn_result event_mprotect(struct mn_run *run)
 }
 
 static enum mn_result move_mapping(struct mn_run *run, size_t pages,
-				   size_t align)
+				   size_t align, int flags)
 {
 	char *from = mn_map(bytes(pages), align);
 	char *to = mn_map(bytes(pages), align);
@@ -186,7 +186,7 @@ static enum mn_result move_mapping(struct mn_run *run, size_t pages,
 	madvise(from, bytes(pages), MADV_NOHUGEPAGE);
 	REQUIRE(run, mirror(run, from, pages, true));
 	REQUIRE(run, mremap(from, bytes(pages), bytes(pages),
-			    MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+			    MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) == to);
 	run->stale += mn_reachable(run->fd, from, pages);
 	for (i = 0; i < pages; i++)
 		REQUIRE(run, mn_cpu(page_at(to, i)) ==
@@ -198,7 +198,13 @@ static enum mn_result move_mapping(struct mn_run *run, size_t pages,
 
 static enum mn_result event_mremap(struct mn_run *run)
 {
-	return move_mapping(run, PAGES, mn_page_size());
+	return move_mapping(run, PAGES, mn_page_size(), 0);
+}
+
+/* No munmap() of what the entries have left, whose hook would do as well. */
+static enum mn_result event_mremap_dontunmap(struct mn_run *run)
+{
+	return move_mapping(run, PAGES, mn_page_size(), MREMAP_DONTUNMAP);
 }
 
 /* Whole page tables are moved, not entries. */
@@ -206,7 +212,7 @@ static enum mn_result event_mremap_pmd(struct mn_run *run)
 {
 	size_t size = read_pmd_pagesize() ?: 2UL << 20;
 
-	return move_mapping(run, size / mn_page_size(), size);
+	return move_mapping(run, size / mn_page_size(), size, 0);
 }
 
 /* And tables of page tables; there is room for that many, and little in it. */

@@ -54,6 +54,7 @@ struct mn_run {
 	X(swapoff, 120)			\
 	X(mprotect, 60)			\
 	X(mremap, 60)			\
+	X(mremap_dontunmap, 60)	\
 	X(mremap_pmd, 60)		\
 	X(mremap_pud, 60)		\
 	X(fork_cow_parent, 60)		\
