@@ -9,7 +9,7 @@ export LINUX OUT JOBS V SEED MINUTES
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test figures mutants series am build shell kunit model stress stress-ng \
-	bench identity style coverage check check-all bisect bases clients compile \
+	bench bench-native identity style coverage check check-all bisect bases clients compile \
 	clean
 
 help:
@@ -31,6 +31,8 @@ help:
 ##               Debian's stress-ng, watched by secondary MMUs
 ## make model    the model of registration, whole and with each step removed
 ## make bench    what it costs, in instructions, beside stock's core
+## make bench-native
+##               the same on this machine's own kernel, if that has the series
 ## make identity without CONFIG_MMU_NOTIFIER mm/ compiles to the same code
 ## make style    checkpatch, sparse, kernel-doc, W=1 and shellcheck
 ## make debug-lockdep, debug-kasan, debug-kcsan, debug-rt
@@ -96,6 +98,9 @@ model:
 
 bench:
 	@lab/bench.sh
+
+bench-native:
+	@lab/bench-native.sh
 
 identity:
 	@lab/identity.sh

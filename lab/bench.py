@@ -86,7 +86,7 @@ def instructions(stock: Figures, series: Figures, base: Figures) -> list[Line]:
         lines.append(Line(
             row.group, row.what, str(row.size), str(min(base[row])) if row in base else "-",
             str(theirs or "-"), str(ours), f"{ours / theirs:.4f}" if theirs else "-",
-            f"{goal(row):.4g}" if theirs else "-", str(min(floor)) if floor and row.group == "register" else "-",
+            f"{goal(row):.4g}" if theirs else "-", str(min(floor)) if floor and row.group == "register" and "page" not in row.what else "-",
             f"{max(spread(series[row]), spread(stock.get(row, [1]))):.2f} %"))
     return lines
 

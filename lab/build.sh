@@ -25,29 +25,4 @@ fi
 step "$name: kernel and modules" "$out/log/build-$name" \
 	make -C "$src" O="$build" -j"$jobs" "${gcov[@]}" bzImage modules
 
-# The programs among mm's mmu_notifier*.c are those with a main; NAME_*.c is a
-# part of the program NAME, and the others are what all share.
-selftests() {
-	local mm=$src/tools/testing/selftests/mm c programs=() parts shared=()
-	make -s -C "$src" O="$build" headers_install
-	mkdir -p "$build/selftests"
-	for c in "$mm"/mmu_notifier*.c; do
-		[ -f "$c" ] || continue
-		if grep -qE '^(TEST_HARNESS_MAIN|int main\()' "$c"; then
-			programs+=("$c")
-		elif [ ! -f "${c%_*}.c" ]; then
-			shared+=("$c")
-		fi
-	done
-	[ -f "$mm/vm_util.c" ] && shared+=("$mm/vm_util.c")
-	for c in "${programs[@]}"; do
-		echo "$c"
-		parts=("${c%.c}"_*.c)
-		[ -f "${parts[0]}" ] || parts=()
-		gcc -O2 -Wall -D_GNU_SOURCE= -static -pthread -isystem "$build/usr/include" \
-			-I "$src/tools/testing/selftests" \
-			-o "$build/selftests/$(basename "$c" .c)" "$c" \
-			${parts[@]+"${parts[@]}"} "${shared[@]}" || return
-	done
-}
-step "$name: kselftests" "$out/log/selftests-$name" selftests
+step "$name: kselftests" "$out/log/selftests-$name" selftests "$src" "$build"

@@ -93,6 +93,34 @@ $dirty
   commit them, or put them aside: git stash --include-untracked"
 }
 
+# selftests TREE BUILD [NAME]: the series' programs, or that one, into BUILD/selftests.
+# The programs among mm's mmu_notifier*.c are those with a main; NAME_*.c is a part of
+# the program NAME, and the others are what all share.
+selftests() {
+	local mm=$1/tools/testing/selftests/mm build=$2 c programs=() parts shared=()
+	make -s -C "$1" O="$build" headers_install
+	mkdir -p "$build/selftests"
+	for c in "$mm"/mmu_notifier*.c; do
+		[ -f "$c" ] || continue
+		if grep -qE '^(TEST_HARNESS_MAIN|int main\()' "$c"; then
+			programs+=("$c")
+		elif [ ! -f "${c%_*}.c" ]; then
+			shared+=("$c")
+		fi
+	done
+	[ -f "$mm/vm_util.c" ] && shared+=("$mm/vm_util.c")
+	for c in "${programs[@]}"; do
+		[ $# = 2 ] || [ "$c" = "$mm/$3.c" ] || continue
+		echo "$c"
+		parts=("${c%.c}"_*.c)
+		[ -f "${parts[0]}" ] || parts=()
+		gcc -O2 -Wall -D_GNU_SOURCE= -static -pthread -isystem "$build/usr/include" \
+			-I "$1/tools/testing/selftests" \
+			-o "$build/selftests/$(basename "$c" .c)" "$c" \
+			${parts[@]+"${parts[@]}"} "${shared[@]}" || return
+	done
+}
+
 # lock FILE [-s]: until this script ends; two makes at once must not mix
 lock() {
 	local fd

@@ -124,6 +124,9 @@ refused "am: no git tree" "not the top of a git tree" env LINUX="$tree" OUT="$wo
 check "base: a git tree, a tarball and an unpacked tree are one base" \
 	test "$one" = "$(git -C "$work/o2/linux" rev-parse 'refs/lab/base^{tree}')"
 
+[ -e /dev/test_mmu_notifier ] ||
+	refused "bench-native: not in this kernel" "does not have the series" "$here/bench-native.sh"
+
 # counts NAME N-PASSED-N-FAILED LINE...: what ktap.py says of these lines
 counts() {
 	local name=$1 wanted=$2

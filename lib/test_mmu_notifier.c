@@ -1622,7 +1622,13 @@ static int tmn_bench(void __user *uptr)
 
 	if (copy_from_user(&args, uptr, sizeof(args)))
 		return -EFAULT;
-	ret = args.style ? tmn_check_style(args.style) : 0;
+	attach.style = args.style;
+	attach.start = args.start;
+	attach.length = args.length;
+	if (args.style < TMN_STYLES && tmn_styles[args.style].interval &&
+	    !args.start && !args.length)
+		attach.length = TASK_SIZE;
+	ret = args.style ? tmn_check_attach(&attach) : 0;
 	if (ret)
 		return ret;
 	if (!args.loops || args.loops > TMN_MAX_LOOPS)
@@ -1632,10 +1638,6 @@ static int tmn_bench(void __user *uptr)
 	if (!ns)
 		return -ENOMEM;
 	ns2 = ns + args.loops;
-
-	attach.style = args.style;
-	if (args.style && tmn_styles[args.style].interval)
-		attach.length = TASK_SIZE;
 
 	for (i = 0; i < args.loops; i++) {
 		t0 = ktime_get();

@@ -198,12 +198,15 @@ struct tmn_misbehave {
  * @style: one of enum tmn_style_id; TMN_STYLE_NONE: only looks at each lock of
  *	the mm that a registration may have to wait for
  * @loops: 1 to TMN_MAX_LOOPS
+ * @start, @length: bytes, the interval where the style has one; 0, 0: all there is
  * @register_min_ns, @register_median_ns: (out)
  * @unregister_min_ns, @unregister_median_ns: (out)
  */
 struct tmn_bench {
 	__u32	style;
 	__u32	loops;
+	__u64	start;
+	__u64	length;
 	__u64	register_min_ns;
 	__u64	register_median_ns;
 	__u64	unregister_min_ns;

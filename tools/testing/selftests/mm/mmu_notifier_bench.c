@@ -16,7 +16,8 @@
  *			subscriptions, one of which covers it
  *	exit		the exit of a process with a subscription
  *	register	a subscription of that style (range, page, interval), and
- *			its end (unregister), to a process with <size> VMAs;
+ *			its end (unregister), to a process with <size> VMAs,
+ *			of its own memory (with threads: two of them) or files;
  *			floor: one look at each of the locks that there are
  *	stall, rate, truncate
  *			see mmu_notifier_bench_contention.c
@@ -29,6 +30,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -449,6 +451,21 @@ static bool have_anon(unsigned int nr)
 	return mn_add_vmas(nr);
 }
 
+static void *sleep_on(void *unused)
+{
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* Somebody else may hold the lock of a VMA, for a page fault. */
+static bool have_thread(unsigned int nr)
+{
+	pthread_t thread;
+
+	return !pthread_create(&thread, NULL, sleep_on, NULL) && have_anon(nr);
+}
+
 static bool have_files(unsigned int nr)
 {
 	size_t size = mn_page_size();
@@ -506,15 +523,19 @@ static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 	static const struct {
 		const char *name;
 		unsigned int style, loops, processes;
+		bool of_a_page;
 	} styles[] = {
 		{ "floor", TMN_STYLE_NONE, 21, 1 },
 		{ "range", TMN_STYLE_KVM, 21, 1 },
 		{ "page", TMN_STYLE_GRU, 21, 1 },
 		{ "interval", TMN_STYLE_INTERVAL, 1, 3 },
+		{ "page's interval", TMN_STYLE_INTERVAL, 1, 3, true },
 	};
+	char *page = map_anon(mn_page_size());
 	unsigned int i, j, k;
 	char what[64];
 
+	mn_fill(page, 1, 1);
 	for (i = 0; i < ARRAY_SIZE(styles); i++) {
 		for (j = 0; j < ARRAY_SIZE(sizes) && small(sizes[j]); j++) {
 			uint64_t begin = UINT64_MAX, end = UINT64_MAX;
@@ -524,6 +545,11 @@ static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 					.style = styles[i].style,
 					.loops = styles[i].loops,
 				};
+
+				if (styles[i].of_a_page) {
+					bench.start = (uintptr_t)page;
+					bench.length = mn_page_size();
+				}
 
 				if (!register_once(&bench, have, sizes[j]))
 					goto next_style;
@@ -584,6 +610,7 @@ int main(int argc, char **argv)
 	BENCH("exit", bench_exit());
 	BENCH("interval", bench_intervals());
 	BENCH("register", bench_register("anonymous", have_anon));
+	BENCH("register", bench_register("threads", have_thread));
 	BENCH("register", bench_register("files", have_files));
 	BENCH("stall", bench_stall());
 	BENCH("rate", bench_rate());

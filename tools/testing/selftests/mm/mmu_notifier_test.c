@@ -335,6 +335,8 @@ TEST_F(mmu, wrong_bench)
 		{ .style = TMN_STYLES, .loops = 1 },
 		{ .style = TMN_STYLE_KVM, .loops = 0 },
 		{ .style = TMN_STYLE_KVM, .loops = TMN_MAX_LOOPS + 1 },
+		{ .style = TMN_STYLE_KVM, .loops = 1, .length = 4096 },
+		{ .style = TMN_STYLE_INTERVAL, .loops = 1, .length = 1 },
 	};
 	struct tmn_bench bench = { .style = TMN_STYLE_KVM, .loops = 11 };
 	unsigned int i;
