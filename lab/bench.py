@@ -134,7 +134,8 @@ def plot(directory: Path, cores: dict[str, Figures]) -> str:
             points = sorted((row.size, min(values)) for row, values in found.items()
                             if row.group == "register" and row.what == what)
             data.write_text("".join(f"{size} {value}\n" for size, value in points))
-            lines.append(f"'{data}' with linespoints title '{core}: {what}'")
+            title = f"{core}: {what}".replace("'", "''")
+            lines.append(f"'{data}' with linespoints title '{title}'")
     commands = ["set logscale xy", "set grid", "set key outside right", "set title 'Registration'",
                 "set xlabel 'VMAs of the process'", "set ylabel 'instructions'"]
     for kind, size in (("svg size 900,480 noenhanced background rgb 'white'", "svg"), ("png size 900,480 noenhanced", "png")):

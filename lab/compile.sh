@@ -25,8 +25,8 @@ users() {
 	cd "$out/linux"
 	grep -rlE --include='*.c' 'mmu_notifier|mmu_interval_(notifier|read|set)|migrate_vma|hmm_range' \
 		arch/"$1" block drivers fs include io_uring ipc kernel lib mm net sound virt |
-		grep -vE '^(mm/(mmu_notifier_stock|mmu_notifier_mutants)|drivers/xen|drivers/misc/sgi-gru/grukdump)\.c$' |
-		LC_ALL=C sort | sed 's/\.c$/.o/'
+		grep -vE '^mm/(mmu_notifier_(stock|mutants)|tests/mmu_notifier_kunit)\.c$' |
+		LC_ALL=C sort | sed 's/\.c$/.o/; s,/amd/amdkfd/,/amd/amdgpu/../amdkfd/,'
 }
 
 # configure TREE BUILD KIND: allmodconfig without what only takes time
@@ -60,13 +60,17 @@ objects() {
 	done
 }
 
-# What the compiler has to say, without lines' numbers.
-complaints() { [ ! -f "$1" ] || sed -nE 's/:[0-9]+(:[0-9]+)?: (warning|error):/: \2:/p; /No rule to make/p' "$1" | sed 's/^make[^:]*: //' | LC_ALL=C sort -u; }
+# What the compiler has to say, without trees and lines' numbers.
+complaints() { # LOG
+	[ -f "$1" ] || return 0
+	sed -nE 's/:[0-9]+(:[0-9]+)?: (warning|error|fatal error):/: \2:/p; s/^make[^:]*: (.*No rule to make)/\1/p' "$1" |
+		sed -E 's,^[^ ]*/(linux|unpatched)/,,' | LC_ALL=C sort -u
+}
 
 in_base() { # BUILD KIND
 	configure "$unpatched" "$1" "$2"
 	make -C "$unpatched" O="$1" -j"$jobs" "${vars[@]}" prepare modules_prepare
-	objects "$unpatched" "$1" "$log/base" "${bad[@]}"
+	objects "$unpatched" "$1" "$logs/base" "${bad[@]}"
 }
 
 n=0
@@ -75,8 +79,8 @@ for kernel; do
 	vars=(ARCH="${arch/x86/x86_64}")
 	[ "$arch" != arm64 ] || vars+=(CROSS_COMPILE=aarch64-linux-gnu-)
 	[ "$kind" != clang ] || vars+=(CC=clang HOSTCC=clang)
-	build=$out/build/compile-$kernel log=$out/log/compile-$kernel
-	rm -rf "$log"
+	build=$out/build/compile-$kernel logs=$out/log/compile-$kernel
+	rm -rf "$logs"
 	step "$kernel: configuration" "$out/log/compile-config-$kernel" configure "$out/linux" "$build" "$kind" || { n=$((n + 1)); echo "not ok $n $kernel: configuration"; continue; }
 	has() { grep -q "^CONFIG_$1=y" "$build/.config"; }
 	if [ "$kind" = small ]; then
@@ -88,25 +92,25 @@ for kernel; do
 		mapfile -t list < <(users "$arch")
 	fi
 	step "$kernel: preparation" "$out/log/compile-prepare-$kernel" make -C "$out/linux" O="$build" -j"$jobs" "${vars[@]}" prepare modules_prepare
-	step "$kernel: ${#list[@]} files" "$log/all" objects "$out/linux" "$build" "$log" "${list[@]}"
+	step "$kernel: ${#list[@]} files" "$logs/all" objects "$out/linux" "$build" "$logs" "${list[@]}"
 
 	# Those that did not go well, in the base.
 	bad=()
 	for o in "${list[@]}"; do
-		if [ ! -f "$build/$o" ] || [ -n "$(complaints "$log/$o.log")" ]; then bad+=("$o"); fi
+		if [ ! -f "$build/$o" ] || [ -n "$(complaints "$logs/$o.log")" ]; then bad+=("$o"); fi
 	done
-	[ ${#bad[@]} = 0 ] || step "$kernel: ${#bad[@]} of them in the base" "$log/base-all" in_base \
+	[ ${#bad[@]} = 0 ] || step "$kernel: ${#bad[@]} of them in the base" "$logs/base-all" in_base \
 		"$out/build/compile-base-$arch-${kind/stock/}" "${kind/stock/}"
 	for o in "${list[@]}"; do
 		n=$((n + 1))
 		if [[ " ${bad[*]} " != *" $o "* ]]; then
 			echo "ok $n $kernel $o"
-		elif [ -f "$log/base/$o.log" ] && [ -z "$(comm -23 <(complaints "$log/$o.log") <(complaints "$log/base/$o.log"))" ] &&
-			[ -n "$(complaints "$log/base/$o.log")" ]; then
-			echo "ok $n $kernel $o # SKIP the same in the base: $(complaints "$log/$o.log" | head -n 1 | cut -c -90)"
+		elif [ -f "$logs/base/$o.log" ] && [ -z "$(comm -23 <(complaints "$logs/$o.log") <(complaints "$logs/base/$o.log"))" ] &&
+			[ -n "$(complaints "$logs/base/$o.log")" ]; then
+			echo "ok $n $kernel $o # SKIP the same in the base: $(complaints "$logs/$o.log" | head -n 1 | cut -c -90)"
 		else
 			echo "not ok $n $kernel $o"
-			complaints "$log/$o.log" | head -n 5 | sed 's/^/# /'
+			complaints "$logs/$o.log" | head -n 5 | sed 's/^/# /'
 		fi
 	done
 done
