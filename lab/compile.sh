@@ -13,6 +13,7 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
+export LC_ALL=C
 [ $# -gt 0 ] || set -- x86 x86-stock x86-clang arm64 arm64-stock x86-small arm64-small
 unpatched=$out/unpatched
 "$here/tools.sh" git base build cross
