@@ -228,16 +228,18 @@ static bool tmn_entry_test(void *entry, unsigned long flag)
 static unsigned long tmn_drop(struct tmn_mirror *mirror, unsigned long start,
 			      unsigned long end)
 {
-	unsigned long index, nr = 0;
+	XA_STATE(xas, &mirror->table, start >> PAGE_SHIFT);
+	unsigned long nr = 0;
 	void *entry;
 
-	xa_for_each_range(&mirror->table, index, entry, start >> PAGE_SHIFT,
-			  (end - 1) >> PAGE_SHIFT) {
-		xa_erase(&mirror->table, index);
+	xas_lock(&xas);
+	xas_for_each(&xas, entry, (end - 1) >> PAGE_SHIFT) {
+		xas_store(&xas, NULL);
 		if (mirror->style->holds_pages)
 			put_page(tmn_entry_page(entry));
 		nr++;
 	}
+	xas_unlock(&xas);
 	mirror->nr -= nr;
 	return nr;
 }
@@ -893,11 +895,9 @@ static void tmn_free_notifier(struct mmu_notifier *notifier)
 }
 
 #ifndef CONFIG_MMU_NOTIFIER_STOCK
+/* A TLB, which has no accessed bits that anybody could ask for. */
 static const struct mmu_notifier_ops tmn_gru_ops = {
 	.release		= tmn_release,
-	.clear_flush_young	= tmn_clear_young,
-	.clear_young		= tmn_clear_young,
-	.test_young		= tmn_test_young,
 	.invalidate_page	= tmn_invalidate_page,
 };
 
@@ -913,9 +913,6 @@ static const struct mmu_notifier_ops tmn_both_ops = {
 
 static const struct mmu_notifier_ops tmn_gru_get_ops = {
 	.release		= tmn_release,
-	.clear_flush_young	= tmn_clear_young,
-	.clear_young		= tmn_clear_young,
-	.test_young		= tmn_test_young,
 	.invalidate_page	= tmn_invalidate_page,
 	.alloc_notifier		= tmn_gru_alloc,
 	.free_notifier		= tmn_free_notifier,

@@ -203,6 +203,10 @@ static uint64_t op_ftruncate(void)
 }
 
 /* To swap, as far as it goes at the first attempt. */
+/* The secondary MMU of the process, or -1. */
+static int mirror = -1;
+
+/* Of pages that the secondary MMU has translations of, if there is one. */
 static uint64_t op_pageout(void)
 {
 	size_t length = PAGES * mn_page_size();
@@ -210,6 +214,8 @@ static uint64_t op_pageout(void)
 	uint64_t start;
 
 	mn_fill(map, PAGES, 1);
+	if (mirror >= 0)
+		mn_mirror(mirror, map, PAGES, true);
 	start = now();
 	madvise(map, length, MADV_PAGEOUT);
 	start = now() - start;
@@ -336,11 +342,10 @@ static const struct {
 static void bench_ops(const char *group, unsigned int style)
 {
 	unsigned int i, round;
-	int fd = -1;
 
 	if (style != TMN_STYLE_NONE) {
-		fd = mn_open();
-		if (fd < 0 || mn_attach(fd, style, 0, 0))
+		mirror = mn_open();
+		if (mirror < 0 || mn_attach(mirror, style, 0, 0))
 			return;
 	}
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
@@ -355,8 +360,6 @@ static void bench_ops(const char *group, unsigned int style)
 		if (least)
 			put(group, ops[i].name, PAGES, least);
 	}
-	if (fd >= 0)
-		close(fd);
 }
 
 /* From the word to the one who has a subscription until its parent knows. */
