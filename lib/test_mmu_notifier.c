@@ -1434,8 +1434,9 @@ static int tmn_probe_map(const struct mmu_notifier_mapping *mapping, void *arg)
 	struct tmn_probe *probe = arg;
 	struct tmn_fault *args = probe->args;
 
-	/* Nothing that may sleep is allowed here. */
-	if (IS_ENABLED(CONFIG_PREEMPT_COUNT) && !in_atomic())
+	/* Nothing that may sleep is allowed here, but for RT's spinlocks. */
+	if (IS_ENABLED(CONFIG_PREEMPT_COUNT) &&
+	    !IS_ENABLED(CONFIG_PREEMPT_RT) && !in_atomic())
 		return -EDEADLK;
 	args->mapping_start = mapping->address;
 	args->mapping_size = mapping->size;

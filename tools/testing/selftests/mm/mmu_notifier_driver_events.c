@@ -390,6 +390,8 @@ static enum mn_result event_pud_frames_fork(struct mn_run *run)
 	struct child child;
 
 	need_driver(run);
+	if (!read_pmd_pagesize())
+		return skip(run, "no transparent huge pages");
 	REQUIRE(run, set_frames(&frames, TMD_MIXED_PUD, PUD_FRAMES,
 				MAP_PRIVATE));
 	/* Unlike VM_PFNMAP, this is a matter of policy. */

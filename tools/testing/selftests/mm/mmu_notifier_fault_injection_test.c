@@ -542,7 +542,7 @@ TEST_F_TIMEOUT(looking, too_long, 120)
 }
 
 /* A process that attaches to us again and again, until it is killed. */
-TEST_F_TIMEOUT(looking, killed, 120)
+TEST_F_TIMEOUT(looking, killed, 600)
 {
 	pid_t pid, owner = getpid();
 	unsigned int i;

@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "mmu_notifier_stress.h"
+#include "vm_util.h"
 
 #define OBSERVERS	2
 
@@ -540,7 +541,8 @@ static enum kind kind_of(unsigned int worker, unsigned int thread)
 {
 	if (thread == 1)
 		return KIND_SHMEM;
-	return worker == 0 && thread == 2 ? KIND_HUGETLB : KIND_ANON;
+	return worker == 0 && thread == 2 && get_free_hugepages() ?
+	       KIND_HUGETLB : KIND_ANON;
 }
 
 static void make_world(uint64_t seed)
