@@ -16,7 +16,8 @@ here=$(dirname "$(readlink -f "$0")")
 export LC_ALL=C
 [ $# -gt 0 ] || set -- x86 x86-stock x86-clang arm64 arm64-stock x86-small arm64-small
 unpatched=$out/unpatched
-"$here/tools.sh" git base build cross
+"$here/tools.sh" git base build
+[ "$*" = x86-small ] || "$here/tools.sh" cross
 "$here/base.sh"
 [ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
 git -C "$unpatched" checkout -q --detach refs/lab/base
