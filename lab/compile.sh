@@ -19,8 +19,7 @@ unpatched=$out/unpatched
 "$here/tools.sh" git base build
 [ "$*" = x86-small ] || "$here/tools.sh" cross
 "$here/base.sh"
-[ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
-git -C "$unpatched" checkout -q --detach refs/lab/base
+lock "$out/log/lock-linux" -s
 
 # users ARCH: the objects, but those of other architectures
 users() {
@@ -70,6 +69,8 @@ complaints() { # LOG
 }
 
 in_base() { # BUILD KIND
+	[ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
+	git -C "$unpatched" checkout -q --detach refs/lab/base
 	configure "$unpatched" "$1" "$2"
 	make -C "$unpatched" O="$1" -j"$jobs" "${vars[@]}" prepare modules_prepare
 	objects "$unpatched" "$1" "$logs/base" "${bad[@]}"
