@@ -21,12 +21,14 @@ unpatched=$out/unpatched
 "$here/base.sh"
 lock "$out/log/lock-linux" -s
 
-# users ARCH: the objects, but those of other architectures
+# users ARCH KIND: the objects, but those of other architectures and the other core
 users() {
+	local other='mm/mmu_notifier_stock'
+	[ "$2" != stock ] || other='mm/mmu_notifier(_drain|_fault|_debugfs)?|drivers/misc/sgi-gru/.*'
 	cd "$out/linux"
 	grep -rlE --include='*.c' 'mmu_notifier|mmu_interval_(notifier|read|set)|migrate_vma|hmm_range' \
 		arch/"$1" block drivers fs include io_uring ipc kernel lib mm net sound virt |
-		grep -vE '^mm/(mmu_notifier_(stock|mutants)|tests/mmu_notifier_kunit)\.c$' |
+		grep -vE "^(mm/mmu_notifier_mutants|mm/tests/mmu_notifier_kunit|$other)\.c$" |
 		LC_ALL=C sort | sed 's/\.c$/.o/; s,/amd/amdkfd/,/amd/amdgpu/../amdkfd/,'
 }
 
@@ -42,7 +44,11 @@ configure() {
 	"$tree/scripts/config" --file "$build/.config" -d WERROR -d GCC_PLUGINS -d KASAN -d KCSAN -d KCOV \
 		-d GCOV_KERNEL -d UBSAN -d DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT -e DEBUG_INFO_NONE -d MODULE_SIG \
 		-d SYSTEM_TRUSTED_KEYRING -d FTRACE_MCOUNT_USE_OBJTOOL -d DRM_WERROR -d DRM_I915_WERROR
-	[ "$3" != stock ] || "$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK
+	if [ "$3" = stock ]; then
+		"$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK -d SGI_GRU
+	else
+		"$tree/scripts/config" --file "$build/.config" -d MMU_NOTIFIER_STOCK
+	fi
 	make -s -C "$tree" O="$build" "${vars[@]}" olddefconfig
 }
 
@@ -91,8 +97,9 @@ for kernel; do
 		list=(mm/{memory,mmap,mprotect,mremap,rmap,madvise,truncate,oom_kill,gup,vmscan}.o)
 	else
 		has MMU_NOTIFIER || die "$kernel: MMU_NOTIFIER is not set"
-		if [ "$kind" = stock ]; then has MMU_NOTIFIER_STOCK || die "$kernel: MMU_NOTIFIER_STOCK is not set"; fi
-		mapfile -t list < <(users "$arch")
+		core=$(sed -n 's/^CONFIG_MMU_NOTIFIER_STOCK=y/stock/p' "$build/.config")
+		[ "${kind#clang}" = "$core" ] || die "$kernel: not the core that was asked for"
+		mapfile -t list < <(users "$arch" "$kind")
 	fi
 	step "$kernel: preparation" "$out/log/compile-prepare-$kernel" make -C "$out/linux" O="$build" -j"$jobs" "${vars[@]}" prepare modules_prepare
 	step "$kernel: ${#list[@]} files" "$logs/all" objects "$out/linux" "$build" "$logs" "${list[@]}"
