@@ -70,7 +70,7 @@ objects() {
 # What the compiler has to say, without trees and lines' numbers.
 complaints() { # LOG
 	[ -f "$1" ] || return 0
-	sed -nE 's/:[0-9]+(:[0-9]+)?: (warning|error|fatal error):/: \2:/p; s/^make[^:]*: (.*No rule to make)/\1/p' "$1" |
+	sed -nE 's/:[0-9]+(:[0-9]+)?: (warning|error|fatal error):/: \2:/p; s/^[^ ]*\.s:[0-9]+: Error:/assembler: error:/p; s/^make[^:]*: (.*No rule to make)/\1/p' "$1" |
 		sed -E 's,^[^ ]*/(linux|unpatched)/,,' | LC_ALL=C sort -u
 }
 
