@@ -45,7 +45,7 @@ configure() {
 		-d GCOV_KERNEL -d UBSAN -d DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT -e DEBUG_INFO_NONE -d MODULE_SIG \
 		-d SYSTEM_TRUSTED_KEYRING -d FTRACE_MCOUNT_USE_OBJTOOL -d DRM_WERROR -d DRM_I915_WERROR
 	if [ "$3" = stock ]; then
-		"$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK -d SGI_GRU
+		"$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK -d SGI_GRU -d SGI_XP
 	else
 		"$tree/scripts/config" --file "$build/.config" -d MMU_NOTIFIER_STOCK
 	fi
