@@ -280,6 +280,89 @@ static void mn_test_tlbs(struct kunit *test)
 	mmu_notifier_unregister(&none.mn, current->mm);
 }
 
+/* Each callback is optional, whatever others there are. */
+static void mn_test_some_callbacks(struct kunit *test)
+{
+	static const struct mmu_notifier_ops ops[] = {
+		{ .invalidate_range_start = mn_test_start },
+		{ .invalidate_range_end = mn_test_end },
+		{ .clear_young = mn_test_clear_young },
+		{ .test_young = mn_test_test_young },
+	};
+	struct mn_test_ageing clear = { .mn.ops = &ops[2], .young = 1 };
+	struct mn_test_ageing look = { .mn.ops = &ops[3], .young = 1 };
+	struct mn_test_sub start = {}, end = {}, page = {};
+	struct mm_struct *mm = current->mm;
+	struct mmu_notifier_range range;
+
+	mn_test_register(test, &page, &mn_test_page_ops);
+	KUNIT_EXPECT_EQ(test, 0, mmu_notifier_clear_young(mm, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_notifier_clear_flush_young(mm, 0, PAGE_SIZE));
+
+	mn_test_register(test, &start, &ops[0]);
+	mn_test_register(test, &end, &ops[1]);
+	mn_test_range(&range);
+	mmu_notifier_invalidate_range_start(&range);
+	mmu_notifier_invalidate_range_end(&range);
+	KUNIT_EXPECT_EQ(test, start.starts, 1);
+	KUNIT_EXPECT_EQ(test, start.ends, 0);
+	KUNIT_EXPECT_EQ(test, end.starts, 0);
+	KUNIT_EXPECT_EQ(test, end.ends, 1);
+
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&clear.mn, mm));
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&look.mn, mm));
+	KUNIT_EXPECT_EQ(test, 1, mmu_notifier_clear_young(mm, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 1, mmu_notifier_test_young(mm, 0));
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_notifier_clear_flush_young(mm, 0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, clear.calls, 1);
+	KUNIT_EXPECT_EQ(test, look.calls, 1);
+
+	mmu_notifier_unregister(&look.mn, mm);
+	mmu_notifier_unregister(&clear.mn, mm);
+	mmu_notifier_unregister(&end.mn, mm);
+	mmu_notifier_unregister(&start.mn, mm);
+	mmu_notifier_unregister(&page.mn, mm);
+}
+
+struct mn_test_trace {
+	struct mm_struct *mm;
+	unsigned int calls;
+};
+
+static void mn_test_probe(void *data, void *callback, struct mm_struct *mm,
+			  unsigned long start, unsigned long end, u64 ns,
+			  int ret)
+{
+	struct mn_test_trace *trace = data;
+
+	trace->calls += mm == trace->mm;
+}
+
+/* Callbacks that few events come by are traced like the others. */
+static void mn_test_traced(struct kunit *test)
+{
+	struct mn_test_ageing sub = { .mn.ops = &mn_test_ageing_ops };
+	struct mm_struct *mm = current->mm;
+	struct mn_test_trace trace = { .mm = mm };
+
+	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
+		kunit_skip(test, "no tracepoints");
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&sub.mn, mm));
+	KUNIT_ASSERT_EQ(test, 0,
+			register_trace_mmu_notifier_callback(mn_test_probe,
+							     &trace));
+	mmu_notifier_clear_flush_young(mm, 0, PAGE_SIZE);
+	mmu_notifier_clear_young(mm, 0, PAGE_SIZE);
+	mmu_notifier_test_young(mm, 0);
+	mmu_notifier_arch_invalidate_secondary_tlbs(mm, 0, PAGE_SIZE);
+	unregister_trace_mmu_notifier_callback(mn_test_probe, &trace);
+	tracepoint_synchronize_unregister();
+	KUNIT_EXPECT_GE(test, trace.calls, 4);
+	mmu_notifier_unregister(&sub.mn, mm);
+}
+
 /* --- Interval subscriptions --- */
 
 struct mn_test_interval {
@@ -683,6 +766,8 @@ static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_test_invalidate_page),
 	KUNIT_CASE(mn_test_young),
 	KUNIT_CASE(mn_test_tlbs),
+	KUNIT_CASE(mn_test_some_callbacks),
+	KUNIT_CASE(mn_test_traced),
 	KUNIT_CASE(mn_test_interval_collision),
 	KUNIT_CASE(mn_test_interval_deferred),
 	KUNIT_CASE(mn_test_interval_unaware),

@@ -468,6 +468,20 @@ TEST_F_TIMEOUT(limited, too_long, 120)
 	EXPECT_TRUE(mn_wait_module_users(self->users));
 }
 
+/* There need not be a limit. */
+TEST_F_TIMEOUT(limited, patient, 120)
+{
+	struct mn_section section;
+
+	ASSERT_EQ(0, mn_write_file(MN_TIMEOUT, "0"));
+	ASSERT_EQ(NULL, mn_begin_section(&section, variant->step, 300));
+	EXPECT_EQ(0, mn_attach(self->fd, variant->style, variant->flags, 0));
+	EXPECT_TRUE(mn_wait_section(&section));
+	EXPECT_EQ(0, mn_detach(self->fd));
+	EXPECT_TRUE(mn_end_section(&section));
+	EXPECT_TRUE(mn_wait_module_users(self->users));
+}
+
 /* Each allocation, where there is somebody to wait for. */
 TEST_F_TIMEOUT(limited, without_memory, 300)
 {

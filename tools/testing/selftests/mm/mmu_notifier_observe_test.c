@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,12 +116,34 @@ TEST_F(debugfs, is_for_root)
 	}
 }
 
+/* Before anybody asked for it, there is nothing. */
+TEST_F(debugfs, latency_of_nobody)
+{
+	char line[256];
+	FILE *file = fopen(LATENCY, "r");
+
+	ASSERT_NE(NULL, file);
+	ASSERT_NE(NULL, fgets(line, sizeof(line), file));
+	EXPECT_EQ('#', line[0]);
+	fclose(file);
+}
+
+static void *sleep_on(void *unused)
+{
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* Of processes: that there are threads, which have IDs too, changes nothing. */
 TEST_F(debugfs, subscriptions)
 {
 	pid_t pid = getpid();
 	int other = mn_open();
+	pthread_t thread;
 
 	ASSERT_LE(0, other);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sleep_on, NULL));
 	EXPECT_EQ(0, subscribed(pid, "list", "tmn_"));
 	EXPECT_EQ(0, subscribed(pid, "interval", "tmn_"));
 	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
