@@ -23,6 +23,7 @@ class Run:
     counts: Counts
     seconds: float
     reason: str  # what it said last of why it was skipped
+    tries: int = 1  # how often it ran, as the last of which counts
 
 
 def judge(program: str, text: str, status: int) -> Counts:
@@ -53,14 +54,15 @@ def runs(path: Path) -> dict[str, Run]:
         else:
             counts = Counts(failures=[f"{program}: the guest did not come to its end"])
         why = [line.strip() for line in text.splitlines() if re.search("skip|not met|required", line, re.IGNORECASE)]
-        found[program] = Run(counts, int(end[2]) / 100 if end else 0, why[-1] if why else "")
+        tries = found[program].tries + 1 if program in found else 1
+        found[program] = Run(counts, int(end[2]) / 100 if end else 0, why[-1] if why else "", tries)
     return found
 
 
 def text(run: Run | None) -> str:
     if run is None:
         return "-"
-    return f"{run.counts.passed}/{len(run.counts.failures)}/{run.counts.skipped}"
+    return f"{run.counts.passed}/{len(run.counts.failures)}/{run.counts.skipped}" + (f" x{run.tries}" if run.tries > 1 else "")
 
 
 def worse(stock: Run, series: Run | None) -> list[str]:
@@ -80,7 +82,7 @@ def main() -> int:
     fails: list[str] = []
     skips: list[str] = []
     total = 0
-    print(f"{'program (passed/failed/skipped)':<46} {'stock':>11} {'series':>11} {'s':>7}")
+    print(f"{'program (passed/failed/skipped xtries)':<46} {'stock':>11} {'series':>11} {'s':>7}")
     for group in groups:
         stock, series = (runs(folder / f"{core}-{group}.output") for core in ("stock", "series"))
         if not stock:

@@ -58,7 +58,7 @@ for group; do
 	while read -r program; do
 		options+=(-f "$out/clients/$dir/$program")
 	done < <(programs "$group")
-	limit=$(awk -v group="$group" '$1 == group { s += $2 } END { print s + 60 }' "$list")
+	limit=$(awk -v group="$group" '$1 == group { s += $2 } END { print 2 * s + 60 }' "$list")
 	for core in stock series; do
 		build=$out/build/$core
 		[ $core = stock ] || build=$out/build/test
