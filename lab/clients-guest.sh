@@ -28,7 +28,7 @@ esac
 
 while read -r group limit command; do
 	[ "$group" = "$1" ] || continue
-	for try in 1 2 3; do
+	for _ in 1 2 3; do
 		echo "begin $command"
 		start=$(now)
 		# By its path: tests of KVM read themselves.
