@@ -3,18 +3,20 @@
 #
 # Every file of the base that uses the API of MMU notifiers, compiled in the patched
 # tree with as much configured as can be (allmodconfig): for x86-64 and arm64, with
-# the new core and with stock's, with clang; and mm/ in kernels that have no MMU
-# notifiers. Prints TAP, a result for each file. One that does not compile, or not
+# the new core and with stock's, with clang; and whole kernels, small ones (allnoconfig),
+# which have no MMU notifiers, and usual ones (defconfig). Prints TAP, a result for each
+# file. One that does not compile, or not
 # without a warning, is compiled in the unpatched base too: if the compiler says the
 # same there it is skipped, as not in that configuration, or not the series' doing.
 #
-#   KERNEL  x86, x86-stock, x86-clang, arm64, arm64-stock, x86-small, arm64-small
+#   KERNEL  x86, x86-stock, x86-clang, arm64, arm64-stock, x86-small, arm64-small,
+#           x86-usual
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
 export LC_ALL=C
-[ $# -gt 0 ] || set -- x86 x86-stock x86-clang arm64 arm64-stock x86-small arm64-small
+[ $# -gt 0 ] || set -- x86 x86-stock x86-clang arm64 arm64-stock x86-small arm64-small x86-usual
 unpatched=$out/unpatched
 "$here/tools.sh" git base build
 [ "$*" = x86-small ] || "$here/tools.sh" cross
@@ -36,10 +38,10 @@ users() {
 configure() {
 	local tree=$1 build=$2
 	mkdir -p "$build"
-	if [ "$3" = small ]; then
-		make -s -C "$tree" O="$build" "${vars[@]}" allnoconfig
-		return
-	fi
+	case $3 in
+	small) make -s -C "$tree" O="$build" "${vars[@]}" allnoconfig; return ;;
+	usual) make -s -C "$tree" O="$build" "${vars[@]}" defconfig; return ;;
+	esac
 	make -s -C "$tree" O="$build" "${vars[@]}" allmodconfig
 	"$tree/scripts/config" --file "$build/.config" -d WERROR -d GCC_PLUGINS -d KASAN -d KCSAN -d KCOV \
 		-d GCOV_KERNEL -d UBSAN -d DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT -e DEBUG_INFO_NONE -d MODULE_SIG \
@@ -94,7 +96,9 @@ for kernel; do
 	has() { grep -q "^CONFIG_$1=y" "$build/.config"; }
 	if [ "$kind" = small ]; then
 		! has MMU_NOTIFIER || die "$kernel: MMU_NOTIFIER is set"
-		list=(mm/{memory,mmap,mprotect,mremap,rmap,madvise,truncate,oom_kill,gup,vmscan}.o)
+		list=(mm/{memory,mmap,mprotect,mremap,rmap,madvise,truncate,oom_kill,gup,vmscan}.o vmlinux)
+	elif [ "$kind" = usual ]; then
+		list=(mm/{memory,mmu_notifier,mmu_notifier_drain}.o vmlinux)
 	else
 		has MMU_NOTIFIER || die "$kernel: MMU_NOTIFIER is not set"
 		core=$(sed -n 's/^CONFIG_MMU_NOTIFIER_STOCK=y/stock/p' "$build/.config")
