@@ -234,6 +234,9 @@ static unsigned long tmn_drop(struct tmn_mirror *mirror, unsigned long start,
 
 	xas_lock(&xas);
 	xas_for_each(&xas, entry, (end - 1) >> PAGE_SHIFT) {
+		/* What is only reserved stays so. */
+		if (xas_retry(&xas, entry))
+			continue;
 		xas_store(&xas, NULL);
 		if (mirror->style->holds_pages)
 			put_page(tmn_entry_page(entry));
