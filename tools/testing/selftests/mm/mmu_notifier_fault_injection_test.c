@@ -259,8 +259,11 @@ TEST_F_TIMEOUT(allocation, of_faults, 300)
 	for (nth = 1; nth < MAX_NTH; nth++) {
 		/* A fresh one, so that each time the same is allocated. */
 		char *page = mn_map(size, size);
-		int injector = arm(nth);
+		int injector;
 
+		/* Unlike its neighbours, whose anon_vma would do for it. */
+		ASSERT_EQ(0, madvise(page, size, MADV_DONTFORK));
+		injector = arm(nth);
 		ASSERT_LE(0, injector);
 		ret = mn_store(self->fd, page, mn_value(page, 1));
 		fired = disarm(injector);
