@@ -81,6 +81,12 @@ FIXTURE_VARIANT(allocation)
 	unsigned int flags;
 };
 
+/* The first, in which the first registration since boot may fail. */
+FIXTURE_VARIANT_ADD(allocation, kvm)
+{
+	.style = TMN_STYLE_KVM,
+};
+
 FIXTURE_VARIANT_ADD(allocation, gru)
 {
 	.style = TMN_STYLE_GRU,
@@ -90,11 +96,6 @@ FIXTURE_VARIANT_ADD(allocation, gru_get)
 {
 	.style = TMN_STYLE_GRU,
 	.flags = TMN_ATTACH_GET,
-};
-
-FIXTURE_VARIANT_ADD(allocation, kvm)
-{
-	.style = TMN_STYLE_KVM,
 };
 
 FIXTURE_VARIANT_ADD(allocation, kvm_get_locked)
