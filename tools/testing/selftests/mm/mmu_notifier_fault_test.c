@@ -104,6 +104,22 @@ TEST_F(fault, anonymous)
 	EXPECT_SEEN(page + self->page_size, self->page_size, PAGE_RW);
 }
 
+/* On behalf of a process that is not the one that calls. */
+TEST_F(fault, of_another_process)
+{
+	char *page = map_pages(1);
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(see(page, TMN_FAULT_WRITE) || mn_pfn(page) ? 1 : 0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_NE(0, mn_pfn(page));
+}
+
 /* A fault that has to do something first: copy, swap in. */
 TEST_F(fault, copies)
 {
