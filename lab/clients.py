@@ -76,6 +76,12 @@ def worse(stock: Run, series: Run | None) -> list[str]:
     return lost if stock.counts.passed else []
 
 
+def total_of(found: dict[str, Run]) -> str:
+    counts = [run.counts for run in found.values()]
+    return "/".join(str(sum(numbers)) for numbers in (
+        [c.passed for c in counts], [len(c.failures) for c in counts], [c.skipped for c in counts]))
+
+
 def main() -> int:
     folder, groups = Path(sys.argv[1]), sys.argv[2:]
     lost: list[str] = []
@@ -83,10 +89,12 @@ def main() -> int:
     skips: list[str] = []
     total = 0
     print(f"{'program (passed/failed/skipped xtries)':<46} {'stock':>11} {'series':>11} {'s':>7}")
+    totals = []
     for group in groups:
         stock, series = (runs(folder / f"{core}-{group}.output") for core in ("stock", "series"))
         if not stock:
             lost.append(f"{group}: nothing ran on stock")
+        totals.append(f"{group + f', {len(stock)} programs':<46} {total_of(stock):>11} {total_of(series):>11}")
         for program, run in stock.items():
             other = series.get(program)
             print(f"{group + ' ' + program:<46.46} {text(run):>11} {text(other):>11} "
@@ -96,6 +104,7 @@ def main() -> int:
             fails += run.counts.failures
             if run.counts.skipped and not run.counts.passed:
                 skips.append(f"{program}: {run.reason}")
+    print("", *totals, sep="\n")
     for title, lines in (("skipped on stock", skips), ("fails on stock", fails), ("LOST on the series", lost)):
         for line in lines:
             print(f"  {title}: {line}"[:160])
