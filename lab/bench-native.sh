@@ -24,10 +24,10 @@ if [ ! -r "$device" ] || [ ! -w "$device" ]; then die "$device: not yours to ope
 "$here/tools.sh" git base build python figures
 "$here/base.sh"
 step "the benchmark" "$out/log/bench-native-build" selftests "$out/linux" "$dir" mmu_notifier_bench
-if [ -e /sys/module/mmu_notifier/parameters/register_timeout_ms ]; then core=bench; else core=stock; fi
-log=$dir/$core-$(uname -r).output
-"$dir/selftests/mmu_notifier_bench" | tee "$log"
-grep -q '^BENCH' "$log" || die "it measured nothing"
+"$dir/selftests/mmu_notifier_bench" | tee "$dir/output"
+grep -q '^BENCH' "$dir/output" || die "it measured nothing"
+core=$(sed -n 's/^core\t//p' "$dir/output")
+mv "$dir/output" "$dir/${core/drain/bench}-$(uname -r).output"
 
 if compgen -G "$dir/stock-*.output" >/dev/null && compgen -G "$dir/bench-*.output" >/dev/null; then
 	"$here/bench.py" "$dir"

@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-PAGES = 64  # that an operation of the benchmark works on
 CONTENTION = ("stall", "rate", "truncate")
 
 
@@ -95,11 +94,17 @@ def instructions(stock: Figures, series: Figures, base: Figures) -> list[Line]:
 def reclaim(stock: Figures, series: Figures) -> list[Line]:
     """What a secondary MMU adds to the reclaim of the pages it has translations of:
     page by page under the page table lock here, in sections on stock."""
-    def added(core: Figures, style: str) -> int:
-        return min(core[Row(style, "pageout", PAGES)]) - min(core[Row("none", "pageout", PAGES)])
+    def added(core: Figures, row: Row) -> int:
+        return min(core[row]) - min(core[row._replace(group="none")])
 
-    theirs, ours = added(stock, "kvm"), added(series, "gru")
-    return [Line("gru / kvm", "pageout, more than with none", str(PAGES), "-", str(theirs), str(ours), f"{ours / theirs:.4f}", "0.5", "-", "-")]
+    lines = []
+    for row in series:
+        # Without swap there is none.
+        if row[:2] == ("gru", "pageout"):
+            theirs, ours = added(stock, row._replace(group="kvm")), added(series, row)
+            lines.append(Line("gru / kvm", "pageout, more than with none", str(row.size), "-", str(theirs), str(ours),
+                              f"{ours / theirs:.4f}", "0.5", "-", "-"))
+    return lines
 
 
 def contention(stock: Figures, series: Figures) -> list[Line]:

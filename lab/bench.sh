@@ -72,10 +72,8 @@ if [ "${1:-}" = --check ]; then
 	exec "$here/bench.py" --check "$dir"
 fi
 
-unpatched=$out/unpatched
-[ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
-git -C "$unpatched" checkout -q --detach refs/lab/base
-SRC=$unpatched "$here/build.sh" unpatched base jump-label
+unpatched_tree
+SRC=$out/unpatched "$here/build.sh" unpatched base jump-label
 for boot in 1 2 3; do
 	guest unpatched "unpatched-icount-$boot" "${icount[@]}" -- none
 	for core in stock bench; do

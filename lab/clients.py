@@ -59,10 +59,14 @@ def runs(path: Path) -> dict[str, Run]:
     return found
 
 
+def total(counts: list[Counts]) -> str:
+    return f"{sum(c.passed for c in counts)}/{sum(len(c.failures) for c in counts)}/{sum(c.skipped for c in counts)}"
+
+
 def text(run: Run | None) -> str:
     if run is None:
         return "-"
-    return f"{run.counts.passed}/{len(run.counts.failures)}/{run.counts.skipped}" + (f" x{run.tries}" if run.tries > 1 else "")
+    return total([run.counts]) + (f" x{run.tries}" if run.tries > 1 else "")
 
 
 def worse(stock: Run, series: Run | None) -> list[str]:
@@ -76,30 +80,25 @@ def worse(stock: Run, series: Run | None) -> list[str]:
     return lost if stock.counts.passed else []
 
 
-def total_of(found: dict[str, Run]) -> str:
-    counts = [run.counts for run in found.values()]
-    return "/".join(str(sum(numbers)) for numbers in (
-        [c.passed for c in counts], [len(c.failures) for c in counts], [c.skipped for c in counts]))
-
-
 def main() -> int:
     folder, groups = Path(sys.argv[1]), sys.argv[2:]
     lost: list[str] = []
     fails: list[str] = []
     skips: list[str] = []
-    total = 0
+    passed = 0
     print(f"{'program (passed/failed/skipped xtries)':<46} {'stock':>11} {'series':>11} {'s':>7}")
     totals = []
     for group in groups:
         stock, series = (runs(folder / f"{core}-{group}.output") for core in ("stock", "series"))
         if not stock:
             lost.append(f"{group}: nothing ran on stock")
-        totals.append(f"{group + f', {len(stock)} programs':<46} {total_of(stock):>11} {total_of(series):>11}")
+        sums = [total([run.counts for run in core.values()]) for core in (stock, series)]
+        totals.append(f"{group + f', {len(stock)} programs':<46} {sums[0]:>11} {sums[1]:>11}")
         for program, run in stock.items():
             other = series.get(program)
             print(f"{group + ' ' + program:<46.46} {text(run):>11} {text(other):>11} "
                   f"{other.seconds if other else 0:>7.1f}")
-            total += run.counts.passed
+            passed += run.counts.passed
             lost += [f"{program}: {line}" for line in worse(run, other)]
             fails += run.counts.failures
             if run.counts.skipped and not run.counts.passed:
@@ -108,8 +107,8 @@ def main() -> int:
     for title, lines in (("skipped on stock", skips), ("fails on stock", fails), ("LOST on the series", lost)):
         for line in lines:
             print(f"  {title}: {line}"[:160])
-    print(f"{total} pass on stock, {len(lost)} of them lost on the series")
-    return 1 if lost or not total else 0
+    print(f"{passed} pass on stock, {len(lost)} of them lost on the series")
+    return 1 if lost or not passed else 0
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 # tree with as much configured as can be (allmodconfig): for x86-64 and arm64, with
 # the new core and with stock's, with clang; and whole kernels, small ones (allnoconfig),
 # which have no MMU notifiers, and usual ones (defconfig). Prints TAP, a result for each
-# file. One that does not compile, or not
-# without a warning, is compiled in the unpatched base too: if the compiler says the
-# same there it is skipped, as not in that configuration, or not the series' doing.
+# file. One that does not compile, or not without a warning, is compiled in the unpatched
+# base too: if the compiler says the same there it is skipped, as not in that
+# configuration, or not the series' doing.
 #
 #   KERNEL  x86, x86-stock, x86-clang, arm64, arm64-stock, x86-small, arm64-small,
 #           x86-usual
@@ -17,7 +17,6 @@ here=$(dirname "$(readlink -f "$0")")
 
 export LC_ALL=C
 [ $# -gt 0 ] || set -- x86 x86-stock x86-clang arm64 arm64-stock x86-small arm64-small x86-usual
-unpatched=$out/unpatched
 "$here/tools.sh" git base build
 [ "$*" = x86-small ] || "$here/tools.sh" cross
 "$here/base.sh"
@@ -77,11 +76,10 @@ complaints() { # LOG
 }
 
 in_base() { # BUILD KIND
-	[ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
-	git -C "$unpatched" checkout -q --detach refs/lab/base
-	configure "$unpatched" "$1" "$2"
-	make -C "$unpatched" O="$1" -j"$jobs" "${vars[@]}" prepare modules_prepare
-	objects "$unpatched" "$1" "$logs/base" "${bad[@]}"
+	unpatched_tree
+	configure "$out/unpatched" "$1" "$2"
+	make -C "$out/unpatched" O="$1" -j"$jobs" "${vars[@]}" prepare modules_prepare
+	objects "$out/unpatched" "$1" "$logs/base" "${bad[@]}"
 }
 
 n=0

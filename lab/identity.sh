@@ -11,11 +11,9 @@ here=$(dirname "$(readlink -f "$0")")
 # What patches/mremap-leaf-pud.patch and patches/swapin-dirty.patch change.
 mended=' mm/memory.o mm/mremap.o '
 
-unpatched=$out/unpatched
 "$here/tools.sh" git base build
 "$here/base.sh"
-[ -d "$unpatched" ] || git -C "$out/linux" worktree add -q --detach "$unpatched" refs/lab/base
-git -C "$unpatched" checkout -q --detach refs/lab/base
+unpatched_tree
 
 for tree in unpatched linux; do
 	build=$out/build/without-$tree

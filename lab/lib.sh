@@ -93,6 +93,12 @@ $dirty
   commit them, or put them aside: git stash --include-untracked"
 }
 
+# unpatched_tree: the base, in a tree of its own: $out/unpatched
+unpatched_tree() {
+	[ -d "$out/unpatched" ] || git -C "$out/linux" worktree add -q --detach "$out/unpatched" refs/lab/base
+	git -C "$out/unpatched" checkout -q --detach refs/lab/base
+}
+
 # selftests TREE BUILD [NAME]: the series' programs, or that one, into BUILD/selftests.
 # The programs among mm's mmu_notifier*.c are those with a main; NAME_*.c is a part of
 # the program NAME, and the others are what all share.

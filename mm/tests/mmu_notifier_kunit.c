@@ -63,11 +63,11 @@ static const struct mmu_notifier_ops mn_test_page_ops = {
 	.invalidate_page = mn_test_page,
 };
 
-static void mn_test_register(struct kunit *test, struct mn_test_sub *sub,
+static void mn_test_register(struct kunit *test, struct mmu_notifier *mn,
 			     const struct mmu_notifier_ops *ops)
 {
-	sub->mn.ops = ops;
-	KUNIT_ASSERT_EQ(test, mmu_notifier_register(&sub->mn, current->mm), 0);
+	mn->ops = ops;
+	KUNIT_ASSERT_EQ(test, mmu_notifier_register(mn, current->mm), 0);
 }
 
 /* One page of memory; with the first, KUnit lends an mm to the test's thread. */
@@ -93,7 +93,7 @@ static void mn_test_aware_section(struct kunit *test)
 	struct mmu_notifier_range range;
 	struct mn_test_sub sub = {};
 
-	mn_test_register(test, &sub, &mn_test_range_ops);
+	mn_test_register(test, &sub.mn, &mn_test_range_ops);
 	mn_test_range(&range);
 	mmu_notifier_invalidate_range_start(&range);
 	KUNIT_EXPECT_EQ(test, sub.starts, 1);
@@ -118,10 +118,10 @@ static void mn_test_unaware_section(struct kunit *test)
 
 	mn_test_range(&first);
 	mmu_notifier_invalidate_range_start(&first);
-	mn_test_register(test, &old, &mn_test_range_ops);
+	mn_test_register(test, &old.mn, &mn_test_range_ops);
 	mn_test_range(&second);
 	mmu_notifier_invalidate_range_start(&second);
-	mn_test_register(test, &young, &mn_test_range_ops);
+	mn_test_register(test, &young.mn, &mn_test_range_ops);
 
 	mmu_notifier_invalidate_range_end(&first);
 	KUNIT_EXPECT_EQ(test, old.ends, 0);
@@ -143,7 +143,7 @@ static void mn_test_refused_start(struct kunit *test)
 	int i, refuser;
 
 	for (i = 0; i < ARRAY_SIZE(subs); i++)
-		mn_test_register(test, &subs[i], &mn_test_range_ops);
+		mn_test_register(test, &subs[i].mn, &mn_test_range_ops);
 
 	for (refuser = 0; refuser < ARRAY_SIZE(subs); refuser++) {
 		subs[refuser].refuse = true;
@@ -169,7 +169,7 @@ static void mn_test_invalidate_page(struct kunit *test)
 	struct mmu_notifier_range range;
 	struct mn_test_sub page = {};
 
-	mn_test_register(test, &page, &mn_test_page_ops);
+	mn_test_register(test, &page.mn, &mn_test_page_ops);
 	KUNIT_EXPECT_TRUE(test, static_key_enabled(&mmu_notifier_page_key));
 	mmu_notifier_invalidate_page(current->mm, PAGE_SIZE, PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, page.pages, 1);
@@ -235,12 +235,9 @@ static void mn_test_young(struct kunit *test)
 	struct mn_test_sub none = {};
 	int i;
 
-	mn_test_register(test, &none, &mn_test_range_ops);
-	for (i = 0; i < ARRAY_SIZE(subs); i++) {
-		subs[i].mn.ops = &mn_test_ageing_ops;
-		KUNIT_ASSERT_EQ(test, 0,
-				mmu_notifier_register(&subs[i].mn, mm));
-	}
+	mn_test_register(test, &none.mn, &mn_test_range_ops);
+	for (i = 0; i < ARRAY_SIZE(subs); i++)
+		mn_test_register(test, &subs[i].mn, &mn_test_ageing_ops);
 	KUNIT_EXPECT_EQ(test, mmu_notifier_clear_young(mm, 0, PAGE_SIZE), 0);
 	KUNIT_EXPECT_EQ(test, mmu_notifier_test_young(mm, 0), 0);
 	for (i = 0; i < ARRAY_SIZE(subs); i++)
@@ -264,11 +261,11 @@ static void mn_test_young(struct kunit *test)
 
 static void mn_test_tlbs(struct kunit *test)
 {
-	struct mn_test_ageing sub = { .mn.ops = &mn_test_ageing_ops };
+	struct mn_test_ageing sub = {};
 	struct mn_test_sub none = {};
 
-	mn_test_register(test, &none, &mn_test_range_ops);
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&sub.mn, current->mm));
+	mn_test_register(test, &none.mn, &mn_test_range_ops);
+	mn_test_register(test, &sub.mn, &mn_test_ageing_ops);
 	/* The CPU's TLB may be flushed for this thread at any time. */
 	sub.calls = 0;
 	mmu_notifier_arch_invalidate_secondary_tlbs(current->mm, 0, PAGE_SIZE);
@@ -289,19 +286,18 @@ static void mn_test_some_callbacks(struct kunit *test)
 		{ .clear_young = mn_test_clear_young },
 		{ .test_young = mn_test_test_young },
 	};
-	struct mn_test_ageing clear = { .mn.ops = &ops[2], .young = 1 };
-	struct mn_test_ageing look = { .mn.ops = &ops[3], .young = 1 };
+	struct mn_test_ageing clear = { .young = 1 }, look = { .young = 1 };
 	struct mn_test_sub start = {}, end = {}, page = {};
 	struct mm_struct *mm = current->mm;
 	struct mmu_notifier_range range;
 
-	mn_test_register(test, &page, &mn_test_page_ops);
+	mn_test_register(test, &page.mn, &mn_test_page_ops);
 	KUNIT_EXPECT_EQ(test, 0, mmu_notifier_clear_young(mm, 0, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, 0,
 			mmu_notifier_clear_flush_young(mm, 0, PAGE_SIZE));
 
-	mn_test_register(test, &start, &ops[0]);
-	mn_test_register(test, &end, &ops[1]);
+	mn_test_register(test, &start.mn, &ops[0]);
+	mn_test_register(test, &end.mn, &ops[1]);
 	mn_test_range(&range);
 	mmu_notifier_invalidate_range_start(&range);
 	mmu_notifier_invalidate_range_end(&range);
@@ -310,8 +306,8 @@ static void mn_test_some_callbacks(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, end.starts, 0);
 	KUNIT_EXPECT_EQ(test, end.ends, 1);
 
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&clear.mn, mm));
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&look.mn, mm));
+	mn_test_register(test, &clear.mn, &ops[2]);
+	mn_test_register(test, &look.mn, &ops[3]);
 	KUNIT_EXPECT_EQ(test, 1, mmu_notifier_clear_young(mm, 0, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, 1, mmu_notifier_test_young(mm, 0));
 	KUNIT_EXPECT_EQ(test, 0,
@@ -343,13 +339,13 @@ static void mn_test_probe(void *data, void *callback, struct mm_struct *mm,
 /* Callbacks that few events come by are traced like the others. */
 static void mn_test_traced(struct kunit *test)
 {
-	struct mn_test_ageing sub = { .mn.ops = &mn_test_ageing_ops };
+	struct mn_test_ageing sub = {};
 	struct mm_struct *mm = current->mm;
 	struct mn_test_trace trace = { .mm = mm };
 
 	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
 		kunit_skip(test, "no tracepoints");
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&sub.mn, mm));
+	mn_test_register(test, &sub.mn, &mn_test_ageing_ops);
 	KUNIT_ASSERT_EQ(test, 0,
 			register_trace_mmu_notifier_callback(mn_test_probe,
 							     &trace));
@@ -470,7 +466,7 @@ static void mn_test_interval_unaware(struct kunit *test)
 	struct mn_test_interval interval = {};
 	struct mn_test_sub list = {};
 
-	mn_test_register(test, &list, &mn_test_range_ops);
+	mn_test_register(test, &list.mn, &mn_test_range_ops);
 	mn_test_range(&range);
 	mmu_notifier_invalidate_range_start(&range);
 	mn_test_insert(test, &interval, PAGE_SIZE, PAGE_SIZE);
@@ -493,7 +489,7 @@ static void mn_test_interval_refused(struct kunit *test)
 	struct mmu_notifier_range range;
 	struct mn_test_sub list = {};
 
-	mn_test_register(test, &list, &mn_test_range_ops);
+	mn_test_register(test, &list.mn, &mn_test_range_ops);
 	mn_test_insert(test, &interval, PAGE_SIZE, PAGE_SIZE);
 	mn_test_range(&range);
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
@@ -593,10 +589,10 @@ static void mn_test_wanted(struct kunit *test)
 	struct mn_test_sub range = {}, ageing = {};
 	struct mmu_notifier *both;
 
-	mn_test_register(test, &range, &mn_test_range_ops);
+	mn_test_register(test, &range.mn, &mn_test_range_ops);
 	subs = current->mm->notifier_subscriptions;
 	mn_test_wants(test, subs, 1, 0, 0, 0);
-	mn_test_register(test, &ageing, &mn_test_ageing_ops);
+	mn_test_register(test, &ageing.mn, &mn_test_ageing_ops);
 	mn_test_wants(test, subs, 1, 0, 1, 1);
 	both = mmu_notifier_get(&mn_test_get_ops, current->mm);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, both);
@@ -621,7 +617,7 @@ static void mn_test_epoch_limit(struct kunit *test)
 	struct mn_test_interval interval = {};
 	struct mn_test_sub first = {};
 
-	mn_test_register(test, &first, &mn_test_range_ops);
+	mn_test_register(test, &first.mn, &mn_test_range_ops);
 	subs = current->mm->notifier_subscriptions;
 	subs->epoch = MN_EPOCH_MAX;
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
@@ -631,7 +627,7 @@ static void mn_test_epoch_limit(struct kunit *test)
 						     current->mm, 0, PAGE_SIZE,
 						     &mn_test_interval_ops));
 	subs->epoch = MN_EPOCH_MAX - 1;
-	mn_test_register(test, &sub, &mn_test_range_ops);
+	mn_test_register(test, &sub.mn, &mn_test_range_ops);
 	KUNIT_EXPECT_EQ(test, sub.mn.birth, MN_EPOCH_MAX);
 	mmu_notifier_unregister(&sub.mn, current->mm);
 	mmu_notifier_unregister(&first.mn, current->mm);
@@ -725,8 +721,8 @@ static void mn_test_exit(struct kunit *test)
 {
 	struct mn_test_sub range = {}, page = {};
 
-	mn_test_register(test, &range, &mn_test_range_ops);
-	mn_test_register(test, &page, &mn_test_page_ops);
+	mn_test_register(test, &range.mn, &mn_test_range_ops);
+	mn_test_register(test, &page.mn, &mn_test_page_ops);
 	__mmu_notifier_release(current->mm);
 	KUNIT_EXPECT_EQ(test, range.releases, 1);
 

@@ -30,7 +30,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -202,11 +201,13 @@ static uint64_t op_ftruncate(void)
 	return start;
 }
 
-/* To swap, as far as it goes at the first attempt. */
 /* The secondary MMU of the process, or -1. */
 static int mirror = -1;
 
-/* Of pages that the secondary MMU has translations of, if there is one. */
+/*
+ * To swap, as far as it goes at the first attempt: pages that the secondary MMU, if
+ * there is one, has translations of.
+ */
 static uint64_t op_pageout(void)
 {
 	size_t length = PAGES * mn_page_size();
@@ -455,19 +456,10 @@ static bool have_anon(unsigned int nr)
 	return mn_add_vmas(nr);
 }
 
-static void *sleep_on(void *unused)
-{
-	for (;;)
-		pause();
-	return NULL;
-}
-
 /* Somebody else may hold the lock of a VMA, for a page fault. */
 static bool have_thread(unsigned int nr)
 {
-	pthread_t thread;
-
-	return !pthread_create(&thread, NULL, sleep_on, NULL) && have_anon(nr);
+	return mn_add_thread() && have_anon(nr);
 }
 
 static bool have_files(unsigned int nr)

@@ -81,11 +81,6 @@ FIXTURE_VARIANT(allocation)
 	unsigned int flags;
 };
 
-FIXTURE_VARIANT_ADD(allocation, kvm)
-{
-	.style = TMN_STYLE_KVM,
-};
-
 FIXTURE_VARIANT_ADD(allocation, gru)
 {
 	.style = TMN_STYLE_GRU,
@@ -95,6 +90,11 @@ FIXTURE_VARIANT_ADD(allocation, gru_get)
 {
 	.style = TMN_STYLE_GRU,
 	.flags = TMN_ATTACH_GET,
+};
+
+FIXTURE_VARIANT_ADD(allocation, kvm)
+{
+	.style = TMN_STYLE_KVM,
 };
 
 FIXTURE_VARIANT_ADD(allocation, kvm_get_locked)
@@ -214,24 +214,6 @@ static enum found attach_in_child(const struct attempt *args)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return FOUND_WRONG;
 	return WEXITSTATUS(status);
-}
-
-/* Each allocation up to the first success, in one process. */
-TEST_F(allocation, until_it_works)
-{
-	struct attempt attempt = {
-		.fd = self->fd,
-		.style = variant->style,
-		.flags = variant->flags,
-	};
-
-	do {
-		attempt.nth++;
-		try_attach(&attempt);
-	} while (attempt.ret == -ENOMEM && attempt.nth < MAX_NTH);
-	EXPECT_EQ(0, attempt.ret);
-	EXPECT_EQ(0, mn_detach(self->fd));
-	EXPECT_TRUE(mn_wait_module_users(self->users));
 }
 
 /* Of registering where no lock is held. */

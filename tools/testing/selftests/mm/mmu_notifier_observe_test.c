@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,7 +115,7 @@ TEST_F(debugfs, is_for_root)
 	}
 }
 
-/* Before anybody asked for it, there is nothing. */
+/* May be read before anybody has switched it on. */
 TEST_F(debugfs, latency_of_nobody)
 {
 	char line[256];
@@ -128,22 +127,14 @@ TEST_F(debugfs, latency_of_nobody)
 	fclose(file);
 }
 
-static void *sleep_on(void *unused)
-{
-	for (;;)
-		pause();
-	return NULL;
-}
-
 /* Of processes: that there are threads, which have IDs too, changes nothing. */
 TEST_F(debugfs, subscriptions)
 {
 	pid_t pid = getpid();
 	int other = mn_open();
-	pthread_t thread;
 
 	ASSERT_LE(0, other);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, sleep_on, NULL));
+	ASSERT_TRUE(mn_add_thread());
 	EXPECT_EQ(0, subscribed(pid, "list", "tmn_"));
 	EXPECT_EQ(0, subscribed(pid, "interval", "tmn_"));
 	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));

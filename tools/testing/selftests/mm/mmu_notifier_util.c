@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -362,6 +363,20 @@ bool mn_add_vmas(unsigned int nr)
 		*map = 1;
 	}
 	return true;
+}
+
+static void *sleep_on(void *unused)
+{
+	for (;;)
+		pause();
+	return NULL;
+}
+
+bool mn_add_thread(void)
+{
+	pthread_t thread;
+
+	return !pthread_create(&thread, NULL, sleep_on, NULL);
 }
 
 uint64_t mn_now_ns(void)

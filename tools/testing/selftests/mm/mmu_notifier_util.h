@@ -115,6 +115,8 @@ size_t mn_page_size(void);
 void *mn_map(size_t length, size_t align);
 /* Adds mappings that do not merge; each second one has an anon_vma of its own. */
 bool mn_add_vmas(unsigned int nr);
+/* Adds a thread that does nothing, until the process exits. */
+bool mn_add_thread(void);
 uint64_t mn_now_ns(void);
 void mn_sleep_ms(unsigned int ms);
 /* How many files of the device are open, or whatever else keeps the module. */
