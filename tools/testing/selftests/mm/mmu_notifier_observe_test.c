@@ -127,14 +127,12 @@ TEST_F(debugfs, latency_of_nobody)
 	fclose(file);
 }
 
-/* Of processes: that there are threads, which have IDs too, changes nothing. */
 TEST_F(debugfs, subscriptions)
 {
 	pid_t pid = getpid();
 	int other = mn_open();
 
 	ASSERT_LE(0, other);
-	ASSERT_TRUE(mn_add_thread());
 	EXPECT_EQ(0, subscribed(pid, "list", "tmn_"));
 	EXPECT_EQ(0, subscribed(pid, "interval", "tmn_"));
 	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
@@ -146,6 +144,28 @@ TEST_F(debugfs, subscriptions)
 	EXPECT_EQ(0, subscribed(pid, "list", "tmn_"));
 	EXPECT_EQ(0, subscribed(pid, "interval", "tmn_"));
 	close(other);
+}
+
+/* A process whose ID comes after that of a thread, which is no process. */
+TEST_F(debugfs, behind_a_thread)
+{
+	int status;
+	pid_t pid;
+
+	ASSERT_TRUE(mn_add_thread());
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (mn_attach(mn_open(), TMN_STYLE_KVM, 0, 0))
+			_exit(1);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	EXPECT_EQ(1, subscribed(pid, "list", "tmn_kvm_start"));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 }
 
 /* What is read in pieces is the same, and what is too much is said to be. */
