@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * mm/mmu_notifier.c and mm/mmu_notifier_drain.c for list subscriptions, step by
- * step. One line that can be interrupted is one access to memory that somebody
- * else uses without a lock; what a lock protects is done at once.
+ * mm/mmu_notifier.c and mm/mmu_notifier_drain.c, step by step; what belongs to
+ * interval subscriptions alone is in itree.pml. One line that can be interrupted
+ * is one access to memory that somebody else uses without a lock; what a lock
+ * protects is done at once.
  *
  * The model's names are the kernel's. cpu is the process's own number.
  */
@@ -10,6 +11,7 @@
 /* --- The state of the mm ------------------------------------------------ */
 
 /* What subs->lock or mmap_lock protects, as its holder sees it. */
+bit  itree_born;		/* subs->itree_birth is set */
 bit  allocated;		/* mm->notifier_subscriptions is not NULL */
 byte listed;		/* the subscriptions on subs->list */
 byte published;		/* subs->epoch */
@@ -41,7 +43,9 @@ inline ops_invalidate_range_start(s, page)
 	:: true ->
 		count[s]++;
 		translated[s] = translated[s] & ~BIT(page)
-	:: NONBLOCK -> ret = 1	/* -EAGAIN: it would have to sleep */
+#ifdef NONBLOCK
+	:: ret = 1	/* -EAGAIN: it would have to sleep */
+#endif
 	fi
 }
 
@@ -53,11 +57,24 @@ inline ops_invalidate_range_end(s)
 	ended[s] = 1
 }
 
-/* Its contract: when it returns, whoever called it, the pages may be freed. */
+/*
+ * It may run twice, even at the same time: for unregister and for exit. When it
+ * returns, whoever called it, the pages may be freed. A driver that leaves the
+ * work to the first call (-DEXIT_TWICE) is safe only as long as nobody but
+ * these two frees pages; so it is with stock's core.
+ */
 inline ops_release(s)
 {
+#ifdef EXIT_TWICE
+	if
+	:: atomic { !released[s] -> released[s] = 1 };
+	   atomic { assert(!gone[s]); translated[s] = 0 }
+	:: released[s]
+	fi
+#else
 	released[s] = 1;
 	atomic { assert(!gone[s]); translated[s] = 0 }
+#endif
 }
 
 /* A fault of the secondary MMU. */
@@ -81,10 +98,17 @@ inline driver_fault(s, page)
 
 /* --- Sections ----------------------------------------------------------- */
 
+#define SECTION								\
+	mmu_notifier_range range;					\
+	byte list, sub, after, early, early_birth, met, seq_now;	\
+	bit ret, zapped, woken
+
 typedef mmu_notifier_range {
 	byte epoch;
 	bit announced	/* MMU_NOTIFIER_RANGE_ANNOUNCED */
 };
+
+#include "itree.pml"
 
 /* Walks go from the head, where the youngest is. */
 #ifdef LIST_ADD_TAIL
@@ -173,8 +197,14 @@ inline mmu_notifier_invalidate_range_start(range, page)
 {
 	ret = 0;
 #ifdef NO_EPOCH_ACQUIRE
-	/* Then a later load may be done earlier: that of hlist_empty(). */
+	/* Then the later loads may be done earlier. */
 	early = mem[LIST];
+	early_birth = mem[ITREE_BIRTH];
+#define LIST_AT_START		(early && mem[LIST])
+#define BIRTH_AT_START		early_birth
+#else
+#define LIST_AT_START		mem[LIST]
+#define BIRTH_AT_START		mem[ITREE_BIRTH]
 #endif
 	if
 	:: atomic { mem[SUBS] ->
@@ -182,19 +212,24 @@ inline mmu_notifier_invalidate_range_start(range, page)
 		range.announced = 1
 	   };
 	   if
-#ifdef NO_EPOCH_ACQUIRE
-	   :: !early
-	   :: atomic { early ->
-#else
-	   :: atomic { mem[LIST] ->
-#endif
+	   :: ITREE_ANNOUNCED(BIRTH_AT_START, range) -> mn_itree_start(page)
+	   :: else
+	   fi;
+	   if
+	   :: atomic { !ret && LIST_AT_START ->
 		srcu_read_lock();
 		list = mem[LIST]
 	      };
 	      mn_list_start(range, page);
-	      range.announced = !ret
+#ifndef NO_ITREE_END_ON_REFUSAL
+	      if
+	      :: ret && ITREE_ANNOUNCED(mem[ITREE_BIRTH], range) -> mn_itree_end()
+	      :: else
+	      fi
+#endif
 	   :: else
-	   fi
+	   fi;
+	   range.announced = !ret
 	:: !mem[SUBS] -> range.announced = 0
 	fi
 }
@@ -202,13 +237,21 @@ inline mmu_notifier_invalidate_range_start(range, page)
 inline mmu_notifier_invalidate_range_end(range)
 {
 	if
-	:: atomic { range.announced && mem[LIST] ->
+	:: range.announced ->
+	   if
+	   :: ITREE_ANNOUNCED_AT_END(range) -> mn_itree_end()
+	   :: else
+	   fi;
+	   if
+	   :: atomic { mem[LIST] ->
 		srcu_read_lock();
 		list = mem[LIST]
-	   };
-	   mn_list_end(range, 0);
-	   srcu_read_unlock()
-	:: !range.announced || !mem[LIST]
+	      };
+	      mn_list_end(range, 0);
+	      srcu_read_unlock()
+	   :: !mem[LIST]
+	   fi
+	:: else
 	fi
 }
 
@@ -266,13 +309,17 @@ inline list_del(s)
 	}
 }
 
-inline mn_publish(s)
+inline mn_subscriptions()
 {
-	/* mn_subscriptions() */
 	if
 	:: atomic { !allocated -> allocated = 1; STORE(SUBS, 1) }
 	:: else
-	fi;
+	fi
+}
+
+inline mn_publish(s)
+{
+	mn_subscriptions();
 #ifdef EPOCH_FIRST
 	STORE(EPOCH, published + 1);
 	list_add(s);
@@ -303,14 +350,15 @@ inline mn_unpublish(s)
 
 /*
  * mn_drain_vma() and mn_drain_rmap(). The worker by which the latter waits is
- * a detail: what it does is done here. -DFAILS: a fatal signal or the deadline.
+ * a detail: what it does is done here. -DFAILS, -DINTERVAL_FAILS: a fatal signal
+ * or the deadline.
  */
 inline drain_lock(l)
 {
 	if
 	:: ret
 	:: !ret && LOOKS_FREE(l)
-#ifdef FAILS
+#if defined(FAILS) || defined(INTERVAL_FAILS)
 	:: !ret -> ret = 1
 #endif
 	:: else ->
@@ -330,7 +378,8 @@ inline read_mm_users()
 	shared = mm_users - hidden_user > 1
 }
 
-inline mn_drain()
+/* @vmas: the set of those in the range that is drained */
+inline mn_drain(vmas)
 {
 	ret = 0;
 #ifndef NO_BARRIER
@@ -340,31 +389,48 @@ inline mn_drain()
 	read_mm_users();
 #endif
 	if
-	:: shared ->
+	:: (vmas) & BIT(0) ->
+		if
+		:: shared ->
 #ifndef NO_VMA_DRAIN
-		drain_lock(VMA(0))
+			drain_lock(VMA(0))
 #endif
-	:: else
-	fi;
+		:: else
+		fi;
 #ifndef NO_FILE_DRAIN
-	drain_lock(FILE);
+		drain_lock(FILE);
 #endif
 #ifndef NO_ANON_DRAIN
-	if
-	:: root_of_0 -> drain_lock(root_of_0)
+		if
+		:: root_of_0 -> drain_lock(root_of_0)
+		:: else
+		fi
+#endif
 	:: else
 	fi;
-#endif
 	if
-	:: shared ->
+	:: (vmas) & BIT(1) ->
+		if
+		:: shared ->
 #ifndef NO_VMA_DRAIN
-		drain_lock(VMA(1))
+			drain_lock(VMA(1))
+#endif
+		:: else
+		fi;
+#ifndef NO_ANON_DRAIN
+		drain_lock(ROOT)
 #endif
 	:: else
-	fi;
-#ifndef NO_ANON_DRAIN
-	drain_lock(ROOT)
-#endif
+	fi
+}
+
+inline mn_drain_all(s)
+{
+	mn_drain(BIT(0) | BIT(1));
+	if
+	:: !ret -> STORE(DRAINED, birth[s])
+	:: else
+	fi
 }
 
 /*
@@ -379,11 +445,11 @@ inline mmu_notifier_register(s)
 #ifdef NO_MMAP_LOCK
 	down_read(MMAP);
 	mn_publish(s);
-	mn_drain();
+	mn_drain_all(s);
 #else
 	down_write(MMAP);
 #ifdef PUBLISH_AFTER_DRAIN
-	mn_drain();
+	mn_drain(BIT(0) | BIT(1));
 	mn_publish(s);
 	downgrade_write(MMAP);
 #else
@@ -391,7 +457,7 @@ inline mmu_notifier_register(s)
 #ifndef LOCKED
 	downgrade_write(MMAP);
 #endif
-	mn_drain();
+	mn_drain_all(s);
 #endif
 #endif
 	if
@@ -429,6 +495,12 @@ inline mmu_notifier_unregister(s)
 /* mmu_notifier_release(), in exit_mmap() */
 inline mmu_notifier_release()
 {
+	if
+	:: mem[SUBS] && mem[ITREE_BIRTH] ->
+		mn_itree_start(ALL);
+		mn_itree_end()
+	:: else
+	fi;
 	if
 	:: mem[SUBS] && mem[LIST] ->
 		srcu_read_lock();

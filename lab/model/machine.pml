@@ -29,7 +29,9 @@
 #define LIST		1	/* subs->list: a set of subscriptions */
 #define EPOCH		2	/* subs->epoch */
 #define SPIN		3	/* subs->lock */
-#define LOCATIONS	4
+#define ITREE_BIRTH	4	/* subs->itree_birth */
+#define DRAINED		5	/* subs->drained */
+#define LOCATIONS	6
 
 byte mem[LOCATIONS];
 chan buffer[CPUS] = [4] of { byte, byte };
@@ -56,15 +58,24 @@ chan buffer[CPUS] = [4] of { byte, byte };
 #define EPOCH_ORDER	IN_ORDER
 #endif
 
+/* WRITE_ONCE() */
+#ifdef WEAK
+#define PLAIN_ORDER	ANY_ORDER
+#else
+#define PLAIN_ORDER	IN_ORDER
+#endif
+
 /*
- * SUBS is published by smp_store_release(), LIST by hlist_add_head_rcu(), SPIN
- * by spin_unlock(): all of them releases.
+ * SUBS and DRAINED are published by smp_store_release(), LIST by
+ * hlist_add_head_rcu(), SPIN by spin_unlock(): all of them releases.
  */
 #define BUFFER(who)							\
 	:: IN_ORDER(who, SUBS)						\
 	:: IN_ORDER(who, LIST)						\
 	:: EPOCH_ORDER(who, EPOCH)					\
-	:: IN_ORDER(who, SPIN)
+	:: IN_ORDER(who, SPIN)						\
+	:: PLAIN_ORDER(who, ITREE_BIRTH)				\
+	:: IN_ORDER(who, DRAINED)
 
 active proctype memory()
 {
@@ -188,7 +199,7 @@ inline downgrade_write(l)
 #endif
 
 #ifdef WEAK
-active proctype seen()
+active proctype visibility()
 {
 end:	do
 	:: atomic { unseen[MMAP] -> unseen[MMAP] = 0 }

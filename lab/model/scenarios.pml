@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * List subscriptions: drivers that register, use and unregister; sections of
+ * Drivers that register or insert, use and unregister or remove; sections of
  * each kind; a fault that brings an anon_vma; the exit of the process. Each can
  * begin at any step of all others. Which of them run together: see the scenarios
  * at the end.
@@ -10,22 +10,14 @@
  *    freed page: nothing is stale after register, and after release;
  *  - start and end balance: no end without its start (in the callback), and
  *    none outstanding when everything is over;
+ *  - the interval tree does not change while somebody walks it;
  *  - after unregister, and after a registration that failed, no callback runs;
  *  - everybody gets to the end: no deadlock.
  */
-#ifndef NONBLOCK
-#define NONBLOCK false
-#endif
-
 #include "machine.pml"
 #include "core.pml"
 
 byte running;
-
-#define SECTION								\
-	mmu_notifier_range range;					\
-	byte list, sub, after, early;					\
-	bit ret, zapped
 
 /* --- Drivers ------------------------------------------------------------- */
 
@@ -72,6 +64,48 @@ proctype passing_driver(byte cpu; byte s)
 	mm_users--;			/* mmput() */
 	mmu_notifier_unregister(s);
 	atomic { gone[s] = 1; count[s] = 0; running-- }
+}
+
+/* A driver of intervals: it has that of page @s. */
+proctype interval_driver(byte cpu; byte s)
+{
+	byte i, seen;
+	bit ret, shared, retry;
+
+	mmu_interval_notifier_insert(s);
+#ifdef INTERVAL_FAILS
+	if
+	:: ret -> mmu_interval_notifier_insert(s)
+	:: else
+	fi;
+#endif
+	if
+	:: ret
+	:: else -> interval_fault(s)
+	fi;
+	running--
+}
+
+/* This one removes it again. */
+proctype passing_interval_driver(byte cpu; byte s)
+{
+	byte i, seen;
+	bit ret, shared, retry;
+
+	mmu_interval_notifier_insert(s);
+	if
+	:: ret
+	:: else -> interval_fault(s)
+	fi;
+	mm_users--;			/* mmput() */
+	if
+	:: ret
+	:: else ->
+		translated[s] = 0;
+		mmu_interval_notifier_remove(s);
+		gone[s] = 1
+	fi;
+	running--
 }
 
 /* --- Sections ------------------------------------------------------------ */
@@ -168,10 +202,13 @@ proctype nested_section(byte cpu; byte rwsem; byte page)
 
 	down_read(rwsem);
 	mmu_notifier_invalidate_range_start(range, page);
-	change(inner, other);
-	ret = 0;
-	zap(page);
-	mmu_notifier_invalidate_range_end(range);
+	if
+	:: !ret ->
+		change(inner, other);
+		zap(page);
+		mmu_notifier_invalidate_range_end(range)
+	:: else
+	fi;
 	up_read(rwsem);
 	running--
 }
@@ -235,8 +272,8 @@ proctype new_root_section(byte cpu)
 /* exit_mmap(): what is still mapped goes, with or without a section. */
 proctype exit_mmap(byte cpu)
 {
-	byte list, sub, i;
-	bit zapped;
+	byte list, sub, i, met, seq_now;
+	bit ret, zapped, woken;
 
 	!mm_users;
 	mmu_notifier_release();
@@ -306,8 +343,59 @@ init
 		run exit_mmap(2);
 		run rmap_section(3, FILE, 0)
 #endif
+#ifdef EXIT_TWICE
+		mm_users = 1;
+		running = 2;
+		run passing_driver(0, 0);
+		run exit_mmap(2)
+#endif
+#ifdef INTERVAL
+		running = 3;
+		run interval_driver(0, 0);
+		run rmap_section(3, FILE, 0);
+		run fault_section(4, 0)
+#endif
+#ifdef INTERVAL_ANON
+		running = 3;
+		run interval_driver(1, 1);
+		run rmap_write_section(3, ROOT, 1);
+		run mmap_section(4, 1)
+#endif
+#ifdef TWO_INTERVALS
+		running = 4;
+		run interval_driver(0, 0);
+		run interval_driver(1, 1);
+		run rmap_section(3, FILE, 0);
+		run rmap_section(4, ROOT, 1)
+#endif
+#ifdef LIST_AND_INTERVAL
+		running = 3;
+		run driver(0, 0);
+		run interval_driver(1, 1);
+		run rmap_section(3, ROOT, 1)
+#endif
+#ifdef PASSING_INTERVAL
+		running = 3;
+		run passing_interval_driver(0, 0);
+		run rmap_section(3, FILE, 0);
+		run nested_section(4, FILE, 0)
+#endif
+#ifdef INTERVAL_FAILS
+		running = 3;
+		run interval_driver(0, 0);
+		run rmap_section(3, FILE, 0);
+		run rmap_section(4, ROOT, 1)
+#endif
+#ifdef INTERVAL_TEARDOWN
+		mm_users = 1;
+		running = 3;
+		run passing_interval_driver(0, 0);
+		run exit_mmap(2);
+		run rmap_section(3, FILE, 0)
+#endif
 	};
 	!running;
+	assert(!under_way && !ITREE_BUSY);
 	assert(!count[0] || released[0]);
 	assert(!count[1] || released[1])
 }

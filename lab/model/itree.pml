@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Interval subscriptions: subscription s has page s. Who changes or looks up
+ * the tree holds subs->lock; who walks it during a section does not.
+ */
+
+/* What subs->lock protects. */
+byte under_way;		/* subs->active */
+byte seq = 2;		/* subs->seq */
+byte itree;		/* subs->itree, a set of subscriptions */
+byte deferred;		/* subs->deferred, likewise */
+bit  waiting;		/* subs->waiting */
+
+byte walkers;		/* of the tree, without the lock */
+byte queued;		/* who sleeps in wait_var_event(), a set of subscriptions */
+
+byte interval_seq[2];	/* mmu_interval_notifier.invalidate_seq */
+
+#define ALL		2	/* in place of a page: all there are */
+#define MEETS(page)	(itree & ((page) == ALL -> 3 : BIT(page)))
+#ifdef NO_DEFER
+#define ITREE_BUSY	false
+#else
+#define ITREE_BUSY	(seq & 1)
+#endif
+
+#define ITREE_ANNOUNCED(birth, range)					\
+	((birth) && (birth) <= range.epoch)
+#ifdef NO_EPOCH_AT_END
+#define ITREE_ANNOUNCED_AT_END(range)	mem[ITREE_BIRTH]
+#else
+#define ITREE_ANNOUNCED_AT_END(range)	ITREE_ANNOUNCED(mem[ITREE_BIRTH], range)
+#endif
+
+inline set_itree(set)
+{
+	assert(!walkers);
+	itree = set
+}
+
+/* --- The driver's callback, and its fault ---------------------------------
+ *
+ * mmu_interval_set_seq() and mmu_interval_read_retry() are under the driver's
+ * lock. A section of all pages, that of exit, is not refused.
+ */
+inline ops_invalidate(s, cur_seq, page)
+{
+	assert(!gone[s]);
+	if
+	:: true ->
+		interval_seq[s] = cur_seq;
+		translated[s] = translated[s] & ~BIT(s)
+#ifdef NONBLOCK
+	:: (page) != ALL -> ret = 1	/* false: it would have to sleep */
+#endif
+	fi
+}
+
+/* The queue's own lock makes a full barrier of going to sleep and of waking. */
+inline wait_var_event(s, old)
+{
+	do
+	:: queued = queued | BIT(s);
+	   if
+	   :: seq != old -> queued = queued & ~BIT(s); break
+	   :: seq == old -> !(queued & BIT(s))
+	   fi
+	od
+}
+
+inline mmu_interval_read_begin(s)
+{
+	atomic {
+		spin_lock();
+		seen = interval_seq[s];
+		retry = seen == seq;
+#ifndef NO_WAITING
+		waiting = waiting | retry;
+#endif
+		spin_unlock()
+	};
+#ifndef NO_WAIT_IN_BEGIN
+	if
+	:: retry -> wait_var_event(s, seen)
+	:: else
+	fi
+#endif
+}
+
+inline interval_fault(s)
+{
+	mmu_interval_read_begin(s);
+	if
+	:: present[s] ->
+		atomic {
+			if
+#ifdef NO_RETRY
+			:: true ->
+#else
+			:: interval_seq[s] == seen ->
+#endif
+				assert(!freed[s]);
+				translated[s] = translated[s] | BIT(s)
+			:: else
+			fi
+		}
+	:: else
+	fi
+}
+
+/* --- Sections -------------------------------------------------------------- */
+
+inline mn_itree_end()
+{
+	atomic {
+		mem[SPIN] == 0 ->
+		assert(under_way > 0);
+		under_way--;
+		woken = 0;
+		if
+		:: !under_way && (seq & 1) ->
+			seq++;
+			set_itree(itree ^ deferred);
+			deferred = 0;
+			woken = waiting;
+			waiting = 0
+		:: else
+		fi
+	};
+	if
+	:: woken -> queued = 0		/* wake_up_var() */
+	:: else
+	fi
+}
+
+inline mn_itree_start(page)
+{
+	atomic {
+		mem[SPIN] == 0 ->
+		under_way++;
+		met = MEETS(page);
+		if
+		:: met -> seq = seq | 1; walkers++
+		:: else
+		fi;
+		seq_now = seq
+	};
+	if
+	:: met ->
+		do
+		:: atomic { met ->
+			sub = (met & 1 -> 0 : 1);
+			met = met & ~BIT(sub);
+			ops_invalidate(sub, seq_now, page);
+			if
+			:: ret -> met = 0
+			:: else
+			fi
+		   }
+		:: else -> break
+		od;
+		walkers--;
+		if
+		:: ret -> mn_itree_end()
+		:: else
+		fi
+	:: else
+	fi
+}
+
+/* --- Registration ---------------------------------------------------------- */
+
+inline mn_publish_itree()
+{
+	mn_subscriptions();
+	if
+	:: atomic { !itree_born ->
+		itree_born = 1;
+		STORE(ITREE_BIRTH, published + 1)
+	   };
+	   atomic { published++; STORE(EPOCH, published) }
+	:: else
+	fi
+}
+
+#ifdef BORN_IS_DRAINED
+#define ITREE_DRAINED	(mem[SUBS] && mem[ITREE_BIRTH])
+#else
+#define ITREE_DRAINED	(mem[SUBS] && mem[ITREE_BIRTH] && \
+			 mem[DRAINED] >= mem[ITREE_BIRTH])
+#endif
+
+inline mn_interval_insert(s)
+{
+	atomic {
+		spin_lock();
+		if
+		:: ITREE_BUSY ->
+			interval_seq[s] = seq;
+			deferred = deferred | BIT(s)
+		:: else ->
+			interval_seq[s] = seq - 1;
+#ifndef NO_SEQ_AT_INSERT
+			if
+			:: under_way -> seq++; interval_seq[s] = seq
+			:: else
+			fi;
+#endif
+			set_itree(itree | BIT(s))
+		fi;
+		spin_unlock()
+	}
+}
+
+/* -DLOCKED: mmu_interval_notifier_insert_locked() */
+inline mmu_interval_notifier_insert(s)
+{
+	ret = 0;
+	if
+	:: ITREE_DRAINED
+	:: else ->
+		down_write(MMAP);
+		mn_publish_itree();
+#ifndef LOCKED
+		downgrade_write(MMAP);
+#endif
+#ifndef NO_INTERVAL_DRAIN
+		mn_drain(BIT(s));
+#endif
+#ifdef LOCKED
+		up_write(MMAP)
+#else
+		up_read(MMAP)
+#endif
+	fi;
+	if
+	:: ret
+	:: else -> mn_interval_insert(s)
+	fi
+}
+
+inline mmu_interval_notifier_remove(s)
+{
+	atomic {
+		spin_lock();
+		seen = 0;
+		if
+		:: !(itree & BIT(s)) -> deferred = deferred & ~BIT(s)
+		:: (itree & BIT(s)) && ITREE_BUSY ->
+			deferred = deferred | BIT(s);
+			waiting = 1;
+			seen = seq
+		:: else -> set_itree(itree & ~BIT(s))
+		fi;
+		spin_unlock()
+	};
+#ifndef NO_WAIT_IN_REMOVE
+	if
+	:: seen -> wait_var_event(s, seen)
+	:: else
+	fi
+#endif
+}
