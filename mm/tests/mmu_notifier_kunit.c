@@ -521,6 +521,12 @@ static void mn_test_interval_range(struct kunit *test)
 			mmu_interval_notifier_insert(&sub, current->mm, 2,
 						     ULONG_MAX,
 						     &mn_test_interval_ops));
+	mmap_write_lock(current->mm);
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
+			mmu_interval_notifier_insert_locked(&sub, current->mm,
+							    0, 0,
+							    &mn_test_interval_ops));
+	mmap_write_unlock(current->mm);
 }
 
 /* --- get and put --- */

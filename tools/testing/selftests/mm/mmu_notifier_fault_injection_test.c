@@ -69,6 +69,69 @@ static bool disarm(int fd)
 	return fired;
 }
 
+FIXTURE(first)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(first)
+{
+	self->fd = mn_open();
+	if (self->fd < 0)
+		SKIP(return, "no " MN_DEVICE);
+	if (!have_injection())
+		SKIP(return, "no CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
+	/* Slabs alone: without a page, SLUB takes smaller ones. */
+	ASSERT_EQ(0, mn_write_file(DEBUGFS "fail_page_alloc/min-order", "10"));
+}
+
+FIXTURE_TEARDOWN(first)
+{
+	close(self->fd);
+}
+
+/*
+ * The first registration since boot makes a domain of SRCU as well, and there is
+ * no other to be had in its place.  That is so only where nothing has registered
+ * before, KUnit's tests neither.
+ */
+TEST_F_TIMEOUT(first, of_all, 60)
+{
+	unsigned int nth, failed = 0;
+	int status;
+	pid_t pid;
+
+	for (nth = 1; nth < MAX_NTH; nth++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			int injector, ret;
+			bool fired;
+
+			/* The pages that this here writes to are its own now. */
+			mn_attach(self->fd, TMN_STYLES, 0, 0);
+			disarm(arm(0));
+			injector = arm(nth);
+			ret = mn_attach(self->fd, TMN_STYLE_KVM, 0, 0);
+			fired = injector >= 0 && disarm(injector);
+			if (!ret)
+				mn_detach(self->fd);
+			_exit(fired == (ret == -ENOMEM) ? fired : 2);
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFEXITED(status));
+		ASSERT_GE(1, WEXITSTATUS(status)) {
+			TH_LOG("allocation %u", nth);
+		}
+		if (!WEXITSTATUS(status))
+			break;
+		failed++;
+	}
+	/* The device's own, and that of the mm's subscriptions, at least. */
+	EXPECT_LE(2, failed);
+	EXPECT_EQ(NULL, mn_works(self->fd, TMN_STYLE_KVM, 0));
+}
+
 FIXTURE(allocation)
 {
 	int fd;
@@ -256,7 +319,8 @@ TEST_F_TIMEOUT(allocation, of_faults, 300)
 	int ret;
 
 	ASSERT_EQ(0, mn_attach(self->fd, variant->style, variant->flags, 0));
-	for (nth = 1; nth < MAX_NTH; nth++) {
+	/* At 0 nothing fails; afterwards all is there that this here touches. */
+	for (nth = 0; nth < MAX_NTH; nth++) {
 		/* A fresh one, so that each time the same is allocated. */
 		char *page = mn_map(size, size);
 		int injector;

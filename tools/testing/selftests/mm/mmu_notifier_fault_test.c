@@ -238,6 +238,51 @@ TEST_F_TIMEOUT(fault, ksm, 120)
 	EXPECT_NE(pfn, self->seen.pfn);
 }
 
+#define NUMA_BALANCING	"/proc/sys/kernel/numa_balancing"
+
+/* Whether the kernel has put a NUMA hint, PROT_NONE, into the entry of @addr. */
+static bool wait_for_hint(int fd, char *addr)
+{
+	uint64_t end = mn_now_ns() + 60000000000ULL;
+	struct tmn_fault seen;
+	int ret;
+
+	/* It looks for pages when the process has used the CPU for a while. */
+	do {
+		ret = fault_with(fd, addr, TMN_FAULT_INTERRUPT, 0, &seen);
+	} while (!ret && mn_now_ns() < end);
+	return ret == -EAGAIN;
+}
+
+/* An entry that makes the next access a fault is none for the device, either. */
+TEST_F_TIMEOUT(fault, numa_hint, 150)
+{
+	size_t huge = read_pmd_pagesize();
+	char *page = map_pages(1);
+	char *addr = huge ? map_huge(huge) : NULL;
+	long before;
+
+	if (!has_node(0) || !has_node(1) ||
+	    mn_read_long(NUMA_BALANCING, &before))
+		SKIP(return, "no NUMA balancing");
+	/* Else pages on the CPU's own node are left alone. */
+	ASSERT_TRUE(mn_add_thread());
+	mn_fill(page, 1, 1);
+	ASSERT_EQ(0, mn_write_file(NUMA_BALANCING, "1"));
+	EXPECT_TRUE(wait_for_hint(self->fd, page));
+	/* The fault takes it away. */
+	EXPECT_EQ(0, see(page, 0));
+	EXPECT_EQ(0, see(page, TMN_FAULT_INTERRUPT | TMN_FAULT_WRITE));
+	EXPECT_SEEN(page, self->page_size, PAGE_RW);
+	if (addr) {
+		EXPECT_TRUE(wait_for_hint(self->fd, addr));
+		EXPECT_EQ(0, see(addr, 0));
+		EXPECT_EQ(0, see(addr, TMN_FAULT_INTERRUPT | TMN_FAULT_WRITE));
+		EXPECT_SEEN(addr, huge, PAGE_RW);
+	}
+	mn_write_file(NUMA_BALANCING, "%ld", before);
+}
+
 /* Memory of a driver; NULL without one. */
 static char *map_driver(enum tmd_kind kind, size_t size)
 {
