@@ -457,7 +457,7 @@ static void tmn_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	tmn_delay(mirror, &range, false);
 
 	mirror->style->lock(mirror);
-	mirror->dead = true;
+	WRITE_ONCE(mirror->dead, true);
 	nr = tmn_drop(mirror, 0, ULONG_MAX);
 	mirror->style->unlock(mirror);
 
@@ -615,7 +615,7 @@ static bool tmn_interval_invalidate(struct mmu_interval_notifier *interval,
 	spin_lock(&mirror->spin);
 	mmu_interval_set_seq(interval, sequence);
 	if (range->event == MMU_NOTIFY_RELEASE) {
-		mirror->dead = true;
+		WRITE_ONCE(mirror->dead, true);
 		atomic64_inc(&mirror->count.releases);
 	}
 	nr = tmn_drop(mirror, range->start, range->end);
@@ -699,6 +699,12 @@ static int tmn_section_fault(struct tmn_mirror *mirror, unsigned long address,
 	struct page *page;
 	int ret;
 
+	/*
+	 * A section during which the process exits may never be said to end.
+	 * Lockless: a look that comes too early waits, and looks again.
+	 */
+	if (READ_ONCE(mirror->dead))
+		return -ESRCH;
 	if (!tmn_sample(mirror, &sequence))
 		return tmn_wait_idle(mirror);
 
@@ -1128,7 +1134,7 @@ static void tmn_put(struct tmn_mirror *mirror)
 	if (!--mirror->files) {
 		/* release() need not be called: leave nothing behind. */
 		mirror->style->lock(mirror);
-		mirror->dead = true;
+		WRITE_ONCE(mirror->dead, true);
 		tmn_drop(mirror, 0, ULONG_MAX);
 		mirror->style->unlock(mirror);
 	}

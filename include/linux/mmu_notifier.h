@@ -89,6 +89,8 @@ struct mmu_notifier_ops {
 	 * now on: when this returns the pages may be freed. Without it, the
 	 * driver must be sure that its device is quiet by the time the last
 	 * thread of the mm has exited, speculative accesses included.
+	 * Sections that are under way at that time may never be said to end:
+	 * who counts them must not wait for the count afterwards.
 	 *
 	 * Context: process context, may sleep. Other callbacks may run at the
 	 * same time (rmap walks do not wait for exit), and so may a second

@@ -601,6 +601,52 @@ TEST_F(mmu, attach_by_pid)
 	EXPECT_EQ(-ESRCH, mn_attach(self->fd, TMN_STYLE_KVM, 0, pid));
 }
 
+static bool punch_first_page(int file)
+{
+	return !fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			  mn_page_size());
+}
+
+/* Somebody else's section is under way in a process that exits. */
+TEST_F_TIMEOUT(mmu, exit_in_a_section, 60)
+{
+	int file = memfd_create("exit", 0);
+	pid_t owner, puncher;
+	uint64_t value;
+	int to[2];
+	char *page, c;
+
+	ASSERT_EQ(0, ftruncate(file, mn_page_size()));
+	page = mmap(NULL, mn_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED,
+		    file, 0);
+	ASSERT_NE(MAP_FAILED, page);
+	ASSERT_EQ(0, pipe(to));
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner) {
+		close(to[1]);
+		_exit(read(to[0], &c, 1) != 0);
+	}
+	ASSERT_EQ(0, munmap(page, mn_page_size()));
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, owner));
+	ASSERT_EQ(0, mn_load(self->fd, page, &value));
+	ASSERT_EQ(0, mn_stall(self->fd, page, mn_page_size(), 1000000));
+	puncher = fork();
+	ASSERT_LE(0, puncher);
+	if (!puncher) {
+		close(to[1]);
+		_exit(!punch_first_page(file));
+	}
+	ASSERT_EQ(0, mn_wait_stalled(self->fd));
+	close(to[1]);
+	/* The exit waits for the callback, and then no end is announced. */
+	waitpid(owner, NULL, 0);
+	waitpid(puncher, NULL, 0);
+	EXPECT_EQ(-ENOENT, mn_load_nofault(self->fd, page, &value));
+	EXPECT_EQ(-ESRCH, mn_load(self->fd, page, &value));
+	EXPECT_EQ(0, mn_detach(self->fd));
+}
+
 /* The idle bit of a page, in a file of one bit a page frame. */
 static bool set_idle(int bitmap, uint64_t pfn)
 {
