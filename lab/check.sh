@@ -13,9 +13,9 @@ mkdir -p "$log"
 failed=0
 for target; do
 	start=$SECONDS verdict=ok
-	step "make $target" "$log/$target" make -C "$top" "$target" || verdict=FAILED failed=1
+	step "make $target" "$log/$target" make --no-print-directory -C "$top" "$target" || verdict=FAILED failed=1
 	printf '%-16s %-8s %4d:%02d  %s\n' "$target" "$verdict" $(((SECONDS - start) / 60)) \
-		$(((SECONDS - start) % 60)) "$(tail -n 1 "$log/$target" | cut -c -70)" >>"$table"
+		$(((SECONDS - start) % 60)) "$(grep -v '^make' "$log/$target" | tail -n 1 | cut -c -70)" >>"$table"
 done
 echo "Results (logs in ${log#"$top/"}/):"
 sed 's/^/  /' "$table"
