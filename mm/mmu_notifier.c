@@ -876,9 +876,9 @@ EXPORT_SYMBOL_GPL(__mmu_notifier_register);
  * Context: process context, may sleep; no lock of the VM held.
  * Return: 0; -ENOMEM; -EINVAL for ops that exclude each other or a dying mm;
  * -EINTR on a fatal signal only; -ETIME if somebody held one lock for longer
- * than the parameter register_timeout_ms; -EOVERFLOW after 2^48 (on
- * 32 bit 2^32) registrations on one mm; with CONFIG_DEBUG_VM -EEXIST if registered already.
- * After an error no callback runs or will run.
+ * than the parameter register_timeout_ms; -EOVERFLOW after 2^48 (on 32 bit
+ * 2^32) registrations on one mm; with CONFIG_DEBUG_VM -EEXIST if registered
+ * already. After an error no callback runs or will run.
  */
 int mmu_notifier_register(struct mmu_notifier *subscription,
 			  struct mm_struct *mm)
