@@ -27,7 +27,7 @@ part lab 2 "$here/test-lab.sh"
 part audit 1 "$here/test-audit.sh" "$out/linux"
 part gru 3 "$here/test-gru.sh"
 part compile 3 "$here/compile.sh" x86-small
-part model 3 "$here/model.sh"
+part model 4 "$here/model.sh"
 
 selftest_files
 guest kunit 120 'echo 1..1; echo ok 1 the guest runs commands'
