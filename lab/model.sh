@@ -9,15 +9,14 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 
 "$here/tools.sh" model
-work=$out/model failed=0 n=0
+work=$out/model
 rm -rf "$work"
 mkdir -p "$work"
 
-# check ok|broken FLAG...
+# check NUMBER ok|broken FLAG...
 check() {
-	local want=$1 dir result states
-	shift
-	n=$((n + 1)) dir=$work/$n
+	local n=$1 want=$2 dir=$work/$1 verdict='not ok' result states
+	shift 2
 	mkdir -p "$dir"
 	(cd "$dir" && spin "${@/#/-D}" -a "$here/model/scenarios.pml" >spin.log 2>&1 &&
 		gcc -O0 -w -DSAFETY -DCOLLAPSE -DMEMLIM=2000 -o pan pan.c &&
@@ -30,24 +29,23 @@ check() {
 	else
 		result=broken
 	fi
-	if [ "$result" = "$want" ]; then printf 'ok'; else printf 'not ok'; failed=1; fi
-	printf ' %d %s: %s, %s states\n' "$n" "$*" "$result" "${states:-no}"
+	[ "$result" != "$want" ] || verdict=ok
+	printf '%s %d %s: %s, %s states\n' "$verdict" "$n" "$*" "$result" "${states:-no}"
 }
 
-# Each scenario by itself, with callbacks that may refuse, and with registration
-# by a caller that keeps mmap_lock; on x86 and on a machine of weak memory.
-for scenario in PROCESS_LOCKS RMAP_LOCKS NESTED SLEEPERS TWO_DRIVERS LATE_ANON NEWCOMER FAILS \
-	TEARDOWN EXIT_TWICE INTERVAL INTERVAL_ANON TWO_INTERVALS LIST_AND_INTERVAL \
-	PASSING_INTERVAL INTERVAL_FAILS INTERVAL_TEARDOWN; do
-	check ok "$scenario" NONBLOCK
-	check ok "$scenario" LOCKED
-	check ok "$scenario" WEAK
-done
+checks() {
+	local scenario
 
-while read -r flags; do
-	read -r -a flags <<<"$flags"
-	check broken "${flags[@]}"
-done <<'MUTANTS'
+	# Each with callbacks that may refuse, and with registration by a caller
+	# that keeps mmap_lock; on x86 and on a machine of weak memory.
+	for scenario in PROCESS_LOCKS RMAP_LOCKS NESTED SLEEPERS TWO_DRIVERS LATE_ANON \
+		NEWCOMER FAILS TEARDOWN EXIT_TWICE INTERVAL INTERVAL_ANON TWO_INTERVALS \
+		LIST_AND_INTERVAL PASSING_INTERVAL INTERVAL_FAILS INTERVAL_TEARDOWN; do
+		echo "ok $scenario NONBLOCK"
+		echo "ok $scenario LOCKED"
+		echo "ok $scenario WEAK"
+	done
+	sed 's/^/broken /' <<'MUTANTS'
 PROCESS_LOCKS NO_MMAP_LOCK
 PROCESS_LOCKS NO_VMA_DRAIN
 RMAP_LOCKS NO_FILE_DRAIN
@@ -90,5 +88,10 @@ INTERVAL NO_WAITING
 PASSING_INTERVAL NO_DEFER
 PASSING_INTERVAL NO_WAIT_IN_REMOVE
 MUTANTS
-echo "1..$n"
-exit "$failed"
+}
+
+export -f check
+export work here
+checks | nl -w 1 -s ' ' | xargs -P "$jobs" -L 1 bash -c 'check "$@"' model | tee "$work/results"
+echo "1..$(checks | wc -l)"
+! grep -q '^not ok' "$work/results"
