@@ -36,6 +36,11 @@ byte translated[2];	/* the pages it has translations of */
 bit  released[2];	/* it was told to drop all and make no new ones */
 bit  gone[2];		/* no callback may run */
 
+/* Those of them that want invalidate_page, and nothing of sections. */
+byte pages_only;
+#define PAGES	(mem[LIST] & pages_only)
+#define RANGES	(mem[LIST] & ~pages_only)
+
 inline ops_invalidate_range_start(s, page)
 {
 	assert(!gone[s]);
@@ -94,6 +99,30 @@ inline driver_fault(s, page)
 		}
 	:: else
 	fi
+}
+
+/* The same of GRU's style: the PTL orders it against who clears the entry. */
+inline driver_page_fault(s, page)
+{
+	atomic { spin_lock(PTL) };
+#ifdef LOOK_WITHOUT_PTL
+	atomic { spin_unlock(PTL) };
+#endif
+	if
+	:: present[page] ->
+		atomic {
+			if
+			:: !released[s] ->
+				assert(!freed[page]);
+				translated[s] = translated[s] | BIT(page)
+			:: else
+			fi
+		}
+	:: else
+	fi;
+#ifndef LOOK_WITHOUT_PTL
+	atomic { spin_unlock(PTL) }
+#endif
 }
 
 /* --- Sections ----------------------------------------------------------- */
@@ -160,10 +189,10 @@ inline mn_list_end(range, birth_of_refuser)
 inline mn_undo_start(range)
 {
 #ifdef END_ALL_ON_REFUSAL
-	atomic { list = mem[LIST]; mn_list_end(range, 0) }
+	atomic { list = RANGES; mn_list_end(range, 0) }
 #else
 #ifndef NO_END_ON_REFUSAL
-	atomic { list = mem[LIST]; mn_list_end(range, birth[sub]) }
+	atomic { list = RANGES; mn_list_end(range, birth[sub]) }
 #endif
 #endif
 	skip
@@ -198,12 +227,12 @@ inline mmu_notifier_invalidate_range_start(range, page)
 	ret = 0;
 #ifdef NO_EPOCH_ACQUIRE
 	/* Then the later loads may be done earlier. */
-	early = mem[LIST];
+	early = RANGES;
 	early_birth = mem[ITREE_BIRTH];
-#define LIST_AT_START		(early && mem[LIST])
+#define LIST_AT_START		(early && RANGES)
 #define BIRTH_AT_START		early_birth
 #else
-#define LIST_AT_START		mem[LIST]
+#define LIST_AT_START		RANGES
 #define BIRTH_AT_START		mem[ITREE_BIRTH]
 #endif
 	if
@@ -218,7 +247,7 @@ inline mmu_notifier_invalidate_range_start(range, page)
 	   if
 	   :: atomic { !ret && LIST_AT_START ->
 		srcu_read_lock();
-		list = mem[LIST]
+		list = RANGES
 	      };
 	      mn_list_start(range, page);
 #ifndef NO_ITREE_END_ON_REFUSAL
@@ -243,27 +272,67 @@ inline mmu_notifier_invalidate_range_end(range)
 	   :: else
 	   fi;
 	   if
-	   :: atomic { mem[LIST] ->
+	   :: atomic { RANGES ->
 		srcu_read_lock();
-		list = mem[LIST]
+		list = RANGES
 	      };
 	      mn_list_end(range, 0);
 	      srcu_read_unlock()
-	   :: !mem[LIST]
+	   :: !RANGES
 	   fi
 	:: else
 	fi
 }
 
-/* The change: the PTE is cleared under the PTL, then the page is freed. */
+inline mmu_notifier_invalidate_page(page)
+{
+	if
+	:: atomic { mem[SUBS] && PAGES ->
+		srcu_read_lock();
+		list = PAGES
+	   };
+	   do
+	   :: atomic { list ->
+		next_subscription();
+		assert(!gone[sub]);
+		translated[sub] = translated[sub] & ~BIT(page)
+	      }
+	   :: else -> break
+	   od;
+	   srcu_read_unlock()
+	:: else
+	fi
+}
+
+/*
+ * The change: the PTE is cleared under the PTL, and the hook called before that
+ * is released; then the page is freed. Where nobody wants pages, all that is
+ * under the PTL is one step.
+ */
 inline zap(page)
 {
+#ifdef HOOK_BEFORE_PTL
+	mmu_notifier_invalidate_page(page);
+#endif
 	atomic {
+		mem[PTL] == 0 ->
 		if
 		:: present[page] -> present[page] = 0; zapped = 1
 		:: else -> zapped = 0
-		fi
+		fi;
+		mem[PTL] = (pages_only -> 1 : 0)
 	};
+	if
+	:: pages_only ->
+#ifndef HOOK_BEFORE_PTL
+		if
+		:: zapped -> mmu_notifier_invalidate_page(page)
+		:: else
+		fi;
+#endif
+		atomic { ALL_VISIBLE -> mem[PTL] = 0 }
+	:: else
+	fi;
 	atomic {
 		if
 		:: zapped ->
@@ -291,21 +360,21 @@ inline change(range, page)
 inline list_add(s)
 {
 	atomic {
-		spin_lock();
+		spin_lock(SPIN);
 		birth[s] = published + 1;
 		listed = listed | BIT(s);
 		STORE(LIST, listed);
-		spin_unlock()
+		spin_unlock(SPIN)
 	}
 }
 
 inline list_del(s)
 {
 	atomic {
-		spin_lock();
+		spin_lock(SPIN);
 		listed = listed & ~BIT(s);
 		STORE(LIST, listed);
-		spin_unlock()
+		spin_unlock(SPIN)
 	}
 }
 
@@ -457,7 +526,10 @@ inline mmu_notifier_register(s)
 #ifndef LOCKED
 	downgrade_write(MMAP);
 #endif
-	mn_drain_all(s);
+	if
+	:: pages_only & BIT(s)	/* !mn_needs_drain() */
+	:: else -> mn_drain_all(s)
+	fi;
 #endif
 #endif
 	if
@@ -511,10 +583,10 @@ inline mmu_notifier_release()
 		:: else -> break
 		od;
 		atomic {
-			spin_lock();
+			spin_lock(SPIN);
 			listed = 0;
 			STORE(LIST, 0);
-			spin_unlock();
+			spin_unlock(SPIN);
 			srcu_read_unlock()
 		};
 #ifndef NO_SRCU_IN_RELEASE

@@ -71,13 +71,13 @@ inline wait_var_event(s, old)
 inline mmu_interval_read_begin(s)
 {
 	atomic {
-		spin_lock();
+		spin_lock(SPIN);
 		seen = interval_seq[s];
 		retry = seen == seq;
 #ifndef NO_WAITING
 		waiting = waiting | retry;
 #endif
-		spin_unlock()
+		spin_unlock(SPIN)
 	};
 #ifndef NO_WAIT_IN_BEGIN
 	if
@@ -193,7 +193,7 @@ inline mn_publish_itree()
 inline mn_interval_insert(s)
 {
 	atomic {
-		spin_lock();
+		spin_lock(SPIN);
 		if
 		:: ITREE_BUSY ->
 			interval_seq[s] = seq;
@@ -208,7 +208,7 @@ inline mn_interval_insert(s)
 #endif
 			set_itree(itree | BIT(s))
 		fi;
-		spin_unlock()
+		spin_unlock(SPIN)
 	}
 }
 
@@ -242,7 +242,7 @@ inline mmu_interval_notifier_insert(s)
 inline mmu_interval_notifier_remove(s)
 {
 	atomic {
-		spin_lock();
+		spin_lock(SPIN);
 		seen = 0;
 		if
 		:: !(itree & BIT(s)) -> deferred = deferred & ~BIT(s)
@@ -252,7 +252,7 @@ inline mmu_interval_notifier_remove(s)
 			seen = seq
 		:: else -> set_itree(itree & ~BIT(s))
 		fi;
-		spin_unlock()
+		spin_unlock(SPIN)
 	};
 #ifndef NO_WAIT_IN_REMOVE
 	if

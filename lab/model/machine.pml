@@ -31,7 +31,8 @@
 #define SPIN		3	/* subs->lock */
 #define ITREE_BIRTH	4	/* subs->itree_birth */
 #define DRAINED		5	/* subs->drained */
-#define LOCATIONS	6
+#define PTL		6	/* the page table lock */
+#define LOCATIONS	7
 
 byte mem[LOCATIONS];
 chan buffer[CPUS] = [4] of { byte, byte };
@@ -67,7 +68,7 @@ chan buffer[CPUS] = [4] of { byte, byte };
 
 /*
  * SUBS and DRAINED are published by smp_store_release(), LIST by
- * hlist_add_head_rcu(), SPIN by spin_unlock(): all of them releases.
+ * hlist_add_head_rcu(), SPIN and PTL by spin_unlock(): all of them releases.
  */
 #define BUFFER(who)							\
 	:: IN_ORDER(who, SUBS)						\
@@ -75,7 +76,8 @@ chan buffer[CPUS] = [4] of { byte, byte };
 	:: EPOCH_ORDER(who, EPOCH)					\
 	:: IN_ORDER(who, SPIN)						\
 	:: PLAIN_ORDER(who, ITREE_BIRTH)				\
-	:: IN_ORDER(who, DRAINED)
+	:: IN_ORDER(who, DRAINED)					\
+	:: IN_ORDER(who, PTL)
 
 active proctype memory()
 {
@@ -89,17 +91,17 @@ end:	do
 }
 
 /*
- * subs->lock: changes of the list. That a store enters the buffer is seen by
+ * subs->lock (SPIN) and the PTL. That a store enters the buffer is seen by
  * nobody, so it needs no step of its own.
  */
-inline spin_lock()
+inline spin_lock(lock)
 {
-	IF_X86(ALL_VISIBLE) && mem[SPIN] == 0 -> mem[SPIN] = 1
+	IF_X86(ALL_VISIBLE) && mem[lock] == 0 -> mem[lock] = 1
 }
 
-inline spin_unlock()
+inline spin_unlock(lock)
 {
-	STORE(SPIN, 0)
+	STORE(lock, 0)
 }
 
 /* --- rwsems ---------------------------------------------------------------

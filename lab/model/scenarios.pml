@@ -66,6 +66,28 @@ proctype passing_driver(byte cpu; byte s)
 	atomic { gone[s] = 1; count[s] = 0; running-- }
 }
 
+/* One that wants pages only; it may stay registered. */
+proctype page_driver(byte cpu; byte s)
+{
+	byte i;
+	bit ret, shared;
+
+	mmu_notifier_register(s);
+	if
+	:: ret
+	:: !ret -> driver_page_fault(s, 0)
+	:: !ret -> driver_page_fault(s, 1)
+	fi;
+	mm_users--;			/* mmput() */
+	if
+	:: !ret ->
+		mmu_notifier_unregister(s);
+		gone[s] = 1
+	:: true
+	fi;
+	running--
+}
+
 /* A driver of intervals: it has that of page @s. */
 proctype interval_driver(byte cpu; byte s)
 {
@@ -348,6 +370,28 @@ init
 		running = 2;
 		run passing_driver(0, 0);
 		run exit_mmap(2)
+#endif
+#ifdef PAGES_ONLY
+		pages_only = BIT(0);
+		running = 3;
+		run page_driver(0, 0);
+		run rmap_section(3, FILE, 0);
+		run fault_section(4, 0)
+#endif
+#ifdef PAGES_AND_RANGES
+		pages_only = BIT(0);
+		running = 3;
+		run page_driver(0, 0);
+		run driver(1, 1);
+		run rmap_section(3, FILE, 0)
+#endif
+#ifdef PAGES_TEARDOWN
+		pages_only = BIT(0);
+		mm_users = 1;
+		running = 3;
+		run page_driver(0, 0);
+		run exit_mmap(2);
+		run rmap_section(3, FILE, 0)
 #endif
 #ifdef INTERVAL
 		running = 3;
