@@ -69,6 +69,27 @@ static bool disarm(int fd)
 	return fired;
 }
 
+/* For who asks for it (make-it-fail): all beyond so much memory; -1: nothing. */
+static int fail_beyond(int space)
+{
+	static const char * const kinds[] = { "failslab", "fail_page_alloc" };
+	unsigned int i;
+	char path[64];
+	int ret = 0;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), DEBUGFS "%s/task-filter", kinds[i]);
+		ret |= mn_write_file(path, "Y");
+		snprintf(path, sizeof(path), DEBUGFS "%s/times", kinds[i]);
+		ret |= mn_write_file(path, "-1");
+		snprintf(path, sizeof(path), DEBUGFS "%s/space", kinds[i]);
+		ret |= mn_write_file(path, "%d", space < 0 ? 0 : space);
+		snprintf(path, sizeof(path), DEBUGFS "%s/probability", kinds[i]);
+		ret |= mn_write_file(path, "%d", space < 0 ? 0 : 100);
+	}
+	return ret;
+}
+
 FIXTURE(first)
 {
 	int fd;
@@ -81,54 +102,56 @@ FIXTURE_SETUP(first)
 		SKIP(return, "no " MN_DEVICE);
 	if (!have_injection())
 		SKIP(return, "no CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
-	/* Slabs alone: without a page, SLUB takes smaller ones. */
-	ASSERT_EQ(0, mn_write_file(DEBUGFS "fail_page_alloc/min-order", "10"));
 }
 
 FIXTURE_TEARDOWN(first)
 {
+	fail_beyond(-1);
 	close(self->fd);
 }
+
+/* More memory than this one ioctl never takes. */
+#define MAX_SPACE	(1 << 20)
 
 /*
  * The first registration since boot makes a domain of SRCU as well, and there is
  * no other to be had in its place.  That is so only where nothing has registered
- * before, KUnit's tests neither.
+ * before, KUnit's tests neither.  Each attempt comes a bit further, and none
+ * around a failure: whatever is asked for after it fails, too.
  */
-TEST_F_TIMEOUT(first, of_all, 60)
+TEST_F_TIMEOUT(first, of_all, 120)
 {
-	unsigned int nth, failed = 0;
-	int status;
+	int space, status, failed = 0;
 	pid_t pid;
 
-	for (nth = 1; nth < MAX_NTH; nth++) {
+	for (space = 0; space < MAX_SPACE; space += 64) {
+		ASSERT_EQ(0, fail_beyond(space));
 		pid = fork();
 		ASSERT_LE(0, pid);
 		if (!pid) {
-			int injector, ret;
-			bool fired;
+			int ret;
 
 			/* The pages that this here writes to are its own now. */
 			mn_attach(self->fd, TMN_STYLES, 0, 0);
-			disarm(arm(0));
-			injector = arm(nth);
+			if (mn_write_file("/proc/self/make-it-fail", "1"))
+				_exit(2);
 			ret = mn_attach(self->fd, TMN_STYLE_KVM, 0, 0);
-			fired = injector >= 0 && disarm(injector);
 			if (!ret)
 				mn_detach(self->fd);
-			_exit(fired == (ret == -ENOMEM) ? fired : 2);
+			_exit(!ret ? 0 : ret == -ENOMEM ? 1 : 2);
 		}
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_TRUE(WIFEXITED(status));
 		ASSERT_GE(1, WEXITSTATUS(status)) {
-			TH_LOG("allocation %u", nth);
+			TH_LOG("after %d bytes", space);
 		}
 		if (!WEXITSTATUS(status))
 			break;
 		failed++;
 	}
-	/* The device's own, and that of the mm's subscriptions, at least. */
-	EXPECT_LE(2, failed);
+	EXPECT_LT(space, MAX_SPACE);
+	EXPECT_LT(0, failed);
+	EXPECT_EQ(0, fail_beyond(-1));
 	EXPECT_EQ(NULL, mn_works(self->fd, TMN_STYLE_KVM, 0));
 }
 
@@ -313,18 +336,19 @@ TEST_F_TIMEOUT(allocation, of_attaching, 300)
 TEST_F_TIMEOUT(allocation, of_faults, 300)
 {
 	size_t size = mn_page_size();
-	unsigned int nth, failed = 0;
+	int ret, make_it_fail;
+	unsigned int nth;
 	uint64_t value;
+	char *page;
 	bool fired;
-	int ret;
 
 	ASSERT_EQ(0, mn_attach(self->fd, variant->style, variant->flags, 0));
 	/* At 0 nothing fails; afterwards all is there that this here touches. */
 	for (nth = 0; nth < MAX_NTH; nth++) {
 		/* A fresh one, so that each time the same is allocated. */
-		char *page = mn_map(size, size);
 		int injector;
 
+		page = mn_map(size, size);
 		/* Unlike its neighbours, whose anon_vma would do for it. */
 		ASSERT_EQ(0, madvise(page, size, MADV_DONTFORK));
 		injector = arm(nth);
@@ -336,7 +360,6 @@ TEST_F_TIMEOUT(allocation, of_faults, 300)
 			EXPECT_EQ(-ENOMEM, ret) {
 				TH_LOG("allocation %u", nth);
 			}
-			failed++;
 		}
 		/* The next one works. */
 		EXPECT_EQ(0, mn_store(self->fd, page, mn_value(page, 2)));
@@ -350,7 +373,20 @@ TEST_F_TIMEOUT(allocation, of_faults, 300)
 			break;
 	}
 	EXPECT_LT(nth, MAX_NTH);
-	EXPECT_LT(0, failed);
+
+	/* All at once: one alone is perhaps kmemleak's, which does without. */
+	page = mn_map(size, size);
+	make_it_fail = open("/proc/self/make-it-fail", O_WRONLY);
+	ASSERT_LE(0, make_it_fail);
+	ASSERT_EQ(0, fail_beyond(0));
+	ASSERT_EQ(1, pwrite(make_it_fail, "1", 1, 0));
+	ret = mn_store(self->fd, page, mn_value(page, 1));
+	ASSERT_EQ(1, pwrite(make_it_fail, "0", 1, 0));
+	EXPECT_EQ(0, fail_beyond(-1));
+	EXPECT_EQ(-ENOMEM, ret);
+	EXPECT_EQ(0, mn_store(self->fd, page, mn_value(page, 2)));
+	EXPECT_EQ(mn_value(page, 2), mn_cpu(page));
+
 	EXPECT_TRUE(mn_balanced(self->fd));
 	EXPECT_EQ(0, mn_detach(self->fd));
 }
