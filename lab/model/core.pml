@@ -11,7 +11,7 @@
 /* --- The state of the mm ------------------------------------------------ */
 
 /* What subs->lock or mmap_lock protects, as its holder sees it. */
-bit  itree_born;		/* subs->itree_birth is set */
+bit  itree_born;	/* subs->itree_birth is set */
 bit  allocated;		/* mm->notifier_subscriptions is not NULL */
 byte listed;		/* the subscriptions on subs->list */
 byte published;		/* subs->epoch */
@@ -127,6 +127,7 @@ inline driver_page_fault(s, page)
 
 /* --- Sections ----------------------------------------------------------- */
 
+/* What the inlines below want of local variables. */
 #define SECTION								\
 	mmu_notifier_range range;					\
 	byte list, sub, after, early, early_birth, met, seq_now;	\
