@@ -88,12 +88,8 @@ proctype page_driver(byte cpu; byte s)
 	running--
 }
 
-/* A driver of intervals: it has that of page @s. */
-proctype interval_driver(byte cpu; byte s)
+inline insert_and_fault(s)
 {
-	byte i, seen;
-	bit ret, shared, retry;
-
 	mmu_interval_notifier_insert(s);
 #ifdef INTERVAL_FAILS
 	if
@@ -104,7 +100,16 @@ proctype interval_driver(byte cpu; byte s)
 	if
 	:: ret
 	:: else -> interval_fault(s)
-	fi;
+	fi
+}
+
+/* A driver of intervals: it has that of page @s. */
+proctype interval_driver(byte cpu; byte s)
+{
+	byte i, seen;
+	bit ret, shared, retry;
+
+	insert_and_fault(s);
 	running--
 }
 
@@ -114,11 +119,7 @@ proctype passing_interval_driver(byte cpu; byte s)
 	byte i, seen;
 	bit ret, shared, retry;
 
-	mmu_interval_notifier_insert(s);
-	if
-	:: ret
-	:: else -> interval_fault(s)
-	fi;
+	insert_and_fault(s);
 	mm_users--;			/* mmput() */
 	if
 	:: ret

@@ -601,12 +601,6 @@ TEST_F(mmu, attach_by_pid)
 	EXPECT_EQ(-ESRCH, mn_attach(self->fd, TMN_STYLE_KVM, 0, pid));
 }
 
-static bool punch_first_page(int file)
-{
-	return !fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			  mn_page_size());
-}
-
 /* Somebody else's section is under way in a process that exits. */
 TEST_F_TIMEOUT(mmu, exit_in_a_section, 60)
 {
@@ -635,7 +629,9 @@ TEST_F_TIMEOUT(mmu, exit_in_a_section, 60)
 	ASSERT_LE(0, puncher);
 	if (!puncher) {
 		close(to[1]);
-		_exit(!punch_first_page(file));
+		_exit(fallocate(file,
+				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				mn_page_size()) != 0);
 	}
 	ASSERT_EQ(0, mn_wait_stalled(self->fd));
 	close(to[1]);
