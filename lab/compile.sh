@@ -25,11 +25,11 @@ lock "$out/log/lock-linux" -s
 # users ARCH KIND: the objects, but those of other architectures and the other core
 users() {
 	local other='mm/mmu_notifier_stock'
-	[ "$2" != stock ] || other='mm/mmu_notifier(_drain|_fault|_debugfs)?|drivers/misc/sgi-gru/.*'
+	[ "$2" != stock ] || other='mm/mmu_(interval_notifier|notifier(_drain|_fault|_debugfs)?)'
 	cd "$out/linux"
 	grep -rlE --include='*.c' 'mmu_notifier|mmu_interval_(notifier|read|set)|migrate_vma|hmm_range' \
 		arch/"$1" block drivers fs include io_uring ipc kernel lib mm net sound virt |
-		grep -vE "^(mm/mmu_notifier_mutants|mm/tests/mmu_notifier_kunit|$other)\.c$" |
+		grep -vE "^(mm/tests/mmu_notifier_kunit|$other)\.c$" |
 		LC_ALL=C sort | sed 's/\.c$/.o/; s,/amd/amdkfd/,/amd/amdgpu/../amdkfd/,'
 }
 
@@ -46,7 +46,7 @@ configure() {
 		-d GCOV_KERNEL -d UBSAN -d DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT -e DEBUG_INFO_NONE -d MODULE_SIG \
 		-d SYSTEM_TRUSTED_KEYRING -d FTRACE_MCOUNT_USE_OBJTOOL -d DRM_WERROR -d DRM_I915_WERROR
 	if [ "$3" = stock ]; then
-		"$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK -d SGI_GRU -d SGI_XP
+		"$tree/scripts/config" --file "$build/.config" -e MMU_NOTIFIER_STOCK
 	else
 		"$tree/scripts/config" --file "$build/.config" -d MMU_NOTIFIER_STOCK
 	fi

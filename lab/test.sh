@@ -25,7 +25,6 @@ report $status "the patched kernel builds"
 
 part lab 2 "$here/test-lab.sh"
 part audit 1 "$here/test-audit.sh" "$out/linux"
-part gru 3 "$here/test-gru.sh"
 part compile 3 "$here/compile.sh" x86-small
 part model 4 "$here/model.sh"
 

@@ -74,6 +74,10 @@ static unsigned long max_translations = 1UL << 18;
 module_param(max_translations, ulong, 0644);
 MODULE_PARM_DESC(max_translations, "Most translations of one secondary MMU");
 
+static bool stock_core = IS_ENABLED(CONFIG_MMU_NOTIFIER_STOCK);
+module_param(stock_core, bool, 0444);
+MODULE_PARM_DESC(stock_core, "Whether this kernel has Linux's own core");
+
 struct tmn_mirror;
 
 /**

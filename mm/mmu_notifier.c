@@ -3,37 +3,55 @@
  * MMU notifiers: who is told when the page tables of a process change.
  *
  * Terms. A *section* is what runs between mmu_notifier_invalidate_range_start()
- * and mmu_notifier_invalidate_range_end(); it holds mmap_lock, a per-VMA lock,
- * an i_mmap_rwsem or the rwsem of an anon_vma root. A section is *unaware* of a
+ * and mmu_notifier_invalidate_range_end(). A section is *unaware* of a
  * subscription if it began before that was published: it will not announce to
  * it what it is about to zap. A driver may establish translations only when no
- * such section is left. So registration
+ * such section is left. So a registration publishes the subscription, under
+ * mmap_lock for write, and then waits for the sections that are unaware of it:
  *
- *  1. publishes the subscription, under mmap_lock for write: every section
- *     that holds mmap_lock has ended, every section from now on is aware;
- *  2. drains (mmu_notifier_drain.c): waits, one lock at a time, until the
- *     sections that hold one of the other locks have ended.
+ *  - The first registration of an mm looks once at each lock that a section
+ *    could hold, and waits for those that are held (mmu_notifier_drain.c).
+ *
+ *  - Before it publishes, it has sections enter the mm's SRCU domain at their
+ *    start, and leave it at their end: they are *tracked*. Once the first
+ *    registration is done, no section is left that is not, so that all later
+ *    ones wait for a grace period, whatever the number of VMAs, and whatever
+ *    lock a section may be under.
  *
  * An mm counts its publications. The count is the *epoch*, and a section
  * remembers the epoch at which it began: it announces itself to the
  * subscriptions born by then, and to the same ones its end.
+ *
+ * A registration has no limit in time. What it waits for are sections of its
+ * own process, which munmap() and exit wait for as well; it holds up nobody
+ * else meanwhile, and a fatal signal ends the wait for a lock.
+ *
+ * Barriers, by the letters in the comments:
+ *
+ *  A  mm->notifier_subscriptions is published: what it points to comes before.
+ *  B  publication, and then what shows who is unaware: the look at a lock, or a
+ *     grace period. Pairs with a section's taking that lock, or entering SRCU,
+ *     before it reads what is published.
+ *  C  the end of a section, and then what the registered driver does.
+ *  D  a subscription is on the list before the epoch says so.
+ *  E  the wait for a birth is over before anybody who reads so goes on.
+ *  F  the same for intervals (mmu_interval_notifier.c).
+ *  G  the domain is there before anybody is told that there is a reader of it.
+ *  H  the sequence of intervals moves on, or its sleepers are seen.
  */
 
 #include <linux/atomic.h>
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/interval_tree.h>
 #include <linux/jump_label.h>
+#include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
-#include <linux/mutex.h>
-#include <linux/overflow.h>
 #include <linux/rculist.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/srcu.h>
-#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 
 #include "mmu_notifier_internal.h"
@@ -49,311 +67,158 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 
 DEFINE_STATIC_KEY_FALSE(mmu_notifier_page_key);
 
+/* --- Domains of SRCU ----------------------------------------------------- */
+
 /*
- * Walks of the lists run under SRCU, since callbacks may sleep. With one domain
- * for the machine an exit or an unregister here would wait for a callback that
- * sleeps there. So each mm has a domain of its own, as long as there are: a
- * domain has memory for every CPU, and is kept for the next mm.
+ * A section is an SRCU reader, and its callbacks may sleep for as long as they
+ * like. So each mm with list subscriptions has a domain of its own, in which
+ * nobody waits for the sections of another process. A domain has memory for
+ * every CPU: some are kept for the next mm. To lockdep all are one class, as all
+ * locks of a kind are.
  */
-#define MN_DOMAINS	64
+#define MN_IDLE_DOMAINS	64
 
 /**
  * struct mn_domain - a domain of SRCU
  * @srcu: the domain
- * @mms: how many mms have it
+ * @node: links it while it belongs to no mm
  */
 struct mn_domain {
 	struct srcu_struct srcu;
-	atomic_t mms;
+	struct llist_node node;
 };
 
-static struct mn_domain mn_domains[MN_DOMAINS];
-/* How many of them are initialised; grows under the mutex. */
-static unsigned int mn_nr_domains;
-static DEFINE_MUTEX(mn_domain_mutex);	/* serialises mn_domain_add() */
+static DEFINE_SPINLOCK(mn_idle_lock);	/* the two below */
+static LLIST_HEAD(mn_idle_domains);
+static unsigned int mn_nr_idle;
 
-static struct mn_domain *mn_domain_add(void)
+/* Those beyond, until they are freed; that sleeps, and mmdrop() must not. */
+static LLIST_HEAD(mn_surplus_domains);
+
+static struct srcu_struct *mn_get_domain(void)
 {
-	struct mn_domain *domain = NULL;
+	struct llist_node *node;
+	struct mn_domain *domain;
+	unsigned long flags;
 
-	mutex_lock(&mn_domain_mutex);
-	if (mn_nr_domains < MN_DOMAINS &&
-	    !init_srcu_struct(&mn_domains[mn_nr_domains].srcu)) {
-		domain = &mn_domains[mn_nr_domains];
-		atomic_set(&domain->mms, 1);
-		/* Pairs with the acquires of those who walk them. */
-		smp_store_release(&mn_nr_domains, mn_nr_domains + 1);
+	spin_lock_irqsave(&mn_idle_lock, flags);
+	node = llist_del_first(&mn_idle_domains);
+	if (node)
+		mn_nr_idle--;
+	spin_unlock_irqrestore(&mn_idle_lock, flags);
+	if (node)
+		return &llist_entry(node, struct mn_domain, node)->srcu;
+
+	domain = kzalloc(sizeof(*domain), GFP_KERNEL);
+	if (domain && init_srcu_struct(&domain->srcu)) {
+		kfree(domain);
+		domain = NULL;
 	}
-	mutex_unlock(&mn_domain_mutex);
-	return domain;
+	return domain ? &domain->srcu : NULL;
 }
 
-/* An unused domain; else a new one; else that which the fewest have. */
-static struct srcu_struct *mn_domain_get(void)
+static void mn_free_surplus(struct work_struct *work)
 {
-	/* Pairs with the release in mn_domain_add(). */
-	struct mn_domain *end = mn_domains + smp_load_acquire(&mn_nr_domains);
-	struct mn_domain *domain, *best = NULL;
+	struct mn_domain *domain, *next;
 
-	for (domain = mn_domains; domain < end; domain++) {
-		if (!atomic_cmpxchg(&domain->mms, 0, 1))
-			return &domain->srcu;
-		if (!best || atomic_read(&domain->mms) < atomic_read(&best->mms))
-			best = domain;
+	llist_for_each_entry_safe(domain, next,
+				  llist_del_all(&mn_surplus_domains), node) {
+		cleanup_srcu_struct(&domain->srcu);
+		kfree(domain);
 	}
-	domain = mn_domain_add();
-	if (domain)
-		return &domain->srcu;
-	if (!best)
-		return NULL;
-	atomic_inc(&best->mms);
-	return &best->srcu;
 }
 
-static void mn_domain_put(struct srcu_struct *srcu)
+static DECLARE_WORK(mn_surplus_work, mn_free_surplus);
+
+/* Nobody is in the domain, nor comes; the caller may be one of its callbacks. */
+static void mn_put_domain(struct srcu_struct *srcu)
 {
-	atomic_dec(&container_of(srcu, struct mn_domain, srcu)->mms);
+	struct mn_domain *domain = container_of(srcu, struct mn_domain, srcu);
+	unsigned long flags;
+	bool keep;
+
+	spin_lock_irqsave(&mn_idle_lock, flags);
+	keep = mn_nr_idle < MN_IDLE_DOMAINS;
+	if (keep) {
+		llist_add(&domain->node, &mn_idle_domains);
+		mn_nr_idle++;
+	}
+	spin_unlock_irqrestore(&mn_idle_lock, flags);
+	if (!keep && llist_add(&domain->node, &mn_surplus_domains))
+		schedule_work(&mn_surplus_work);
 }
+
+/* --- Callbacks ----------------------------------------------------------- */
 
 /*
  * Around a callback that must not sleep. On PREEMPT_RT the spinlocks it takes
  * do, and the PTL that it may be called under does as well: might_sleep()
  * knows the PTL, and what is allowed under it.
  */
-static void mn_atomic_start(void)
+static void mn_start_atomic(void)
 {
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		non_block_start();
 }
 
-static void mn_atomic_end(void)
+static void mn_end_atomic(void)
 {
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		non_block_end();
 }
 
-/*
- * How long a callback takes, for its tracepoint, which the latencies in debugfs
- * come from as well. While nobody looks, a nop before it and one after.
- */
-static u64 mn_clock(void)
-{
-	return trace_mmu_notifier_callback_enabled() ? local_clock() : 0;
-}
-
-static noinline void mn_trace_callback(void *callback, struct mm_struct *mm,
-				       unsigned long start, unsigned long end,
-				       u64 began, int ret)
+/* Called by mn_trace_callback(); @began is 0 if nobody looked at that time. */
+void __mn_trace_callback(void *callback, struct mm_struct *mm,
+			 unsigned long start, unsigned long end, u64 began,
+			 int ret)
 {
 	if (began)
 		trace_mmu_notifier_callback(callback, mm, start, end,
 					    local_clock() - began, ret);
 }
 
-/* A macro, so that the arguments are looked up only if somebody looks. */
-#define mn_called(...)							\
-do {									\
-	if (trace_mmu_notifier_callback_enabled())			\
-		mn_trace_callback(__VA_ARGS__);				\
-} while (0)
-
-/* Does anybody want to be told that? Pairs with the stores in mn_count(). */
-static bool mn_wanted(const struct mmu_notifier_subscriptions *subs,
-		      enum mn_kind kind)
-{
-	return READ_ONCE(subs->nr[kind]);
-}
-
-/* --- Sections: interval subscriptions ---------------------------------- */
-
 /*
- * The interval tree is looked up at the start of a section under the lock,
- * then walked without it: while a section is under way that met something in
- * the tree (odd sequence) insertions and removals are queued.
- *
- * A reader (mmu_interval_read_begin() … mmu_interval_read_retry()) collides
- * with a section if its subscription's sequence changed, or was that of a
- * section under way. A subscription's sequence is always odd and the idle
- * sequence of the mm even, so an idle subscription never looks invalidated.
+ * Does anybody want to be told that? If so, the domain is there. G: pairs with
+ * the release in mn_count().
  */
-static bool mn_itree_busy(const struct mmu_notifier_subscriptions *subs)
+static bool mn_is_wanted(const struct mmu_notifier_subscriptions *subs,
+			 enum mn_kind kind)
 {
-	lockdep_assert_held(&subs->lock);
-	return subs->seq & 1;
+	return smp_load_acquire(&subs->nr[kind]);
 }
 
-static struct mmu_interval_notifier *
-mn_interval_of(struct interval_tree_node *node)
-{
-	return container_of(node, struct mmu_interval_notifier, interval_tree);
-}
+/* --- Sections ------------------------------------------------------------ */
 
-static void mn_itree_end(struct mmu_notifier_subscriptions *subs)
-{
-	struct mmu_interval_notifier *interval_sub;
-	struct hlist_node *next;
-	bool waiting;
+/* What the core notes in &mmu_notifier_range.flags from start to end. */
+#define MN_RANGE_MARKS	(MMU_NOTIFIER_RANGE_COUNTED |		\
+			 MMU_NOTIFIER_RANGE_TRACKED |		\
+			 MMU_NOTIFIER_RANGE_SRCU_INDEX)
 
-	spin_lock(&subs->lock);
-	if (--subs->active || !mn_itree_busy(subs)) {
-		spin_unlock(&subs->lock);
-		return;
-	}
-
-	/* Pairs with the lockless reads of those who wait. */
-	WRITE_ONCE(subs->seq, subs->seq + 1);
-	hlist_for_each_entry_safe(interval_sub, next, &subs->deferred,
-				  deferred_item) {
-		struct interval_tree_node *node = &interval_sub->interval_tree;
-
-		hlist_del_init(&interval_sub->deferred_item);
-		if (RB_EMPTY_NODE(&node->rb))
-			interval_tree_insert(node, &subs->itree);
-		else
-			interval_tree_remove(node, &subs->itree);
-	}
-	waiting = subs->waiting;
-	subs->waiting = false;
-	spin_unlock(&subs->lock);
-	if (!waiting)
-		return;
-	/* Pairs with the barrier in wait_var_event(): who waits, or sees. */
-	smp_mb();
-	wake_up_var(&subs->seq);
-}
-
-static int mn_itree_start(struct mmu_notifier_subscriptions *subs,
-			  const struct mmu_notifier_range *range)
-{
-	unsigned long last = range->end - 1;
-	struct interval_tree_node *node;
-	unsigned long seq;
-
-	spin_lock(&subs->lock);
-	subs->active++;
-	node = interval_tree_iter_first(&subs->itree, range->start, last);
-	if (node)
-		WRITE_ONCE(subs->seq, subs->seq | 1);
-	seq = subs->seq;
-	spin_unlock(&subs->lock);
-
-	for (; node; node = interval_tree_iter_next(node, range->start, last)) {
-		struct mmu_interval_notifier *interval_sub =
-			mn_interval_of(node);
-		u64 began = mn_clock();
-		bool done;
-
-		done = interval_sub->ops->invalidate(interval_sub, range, seq);
-		mn_called(interval_sub->ops->invalidate, range->mm,
-			  range->start, range->end, began,
-			  done ? 0 : -EAGAIN);
-		if (done || WARN_ON(mmu_notifier_range_blockable(range)))
-			continue;
-		mn_itree_end(subs);
-		return -EAGAIN;
-	}
-	return 0;
-}
-
-/* Does a section of @epoch know of interval subscriptions? */
-static bool mn_itree_announced(struct mmu_notifier_subscriptions *subs,
-			       unsigned long epoch)
-{
-	/* Pairs with the store in mn_publish_itree(). */
-	unsigned long birth = READ_ONCE(subs->itree_birth);
-
-	if (mmu_notifier_mutant("epoch"))
-		return birth;
-	return birth && birth <= epoch;
-}
-
-/* --- Sections: list subscriptions --------------------------------------- */
-
-/*
- * Nearly every section may sleep, and nearly nobody traces callbacks. So there
- * are two of what follows: for these, and a careful one for the others.
- */
-static __always_inline bool mn_careful(const struct mmu_notifier_range *range)
-{
-	return trace_mmu_notifier_callback_enabled() ||
-	       !mmu_notifier_range_blockable(range);
-}
-
-static noinline int mn_start_carefully(struct mmu_notifier *sub,
-				       const struct mmu_notifier_range *range)
+/* The end of a section for the subscriptions born in (@after, its epoch]. */
+static void mn_end_list(struct mmu_notifier_subscriptions *subs,
+			const struct mmu_notifier_range *range,
+			unsigned long after)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
-	u64 began;
-	int ret;
-
-	if (!blockable)
-		mn_atomic_start();
-	began = mn_clock();
-	ret = sub->ops->invalidate_range_start(sub, range);
-	mn_called(sub->ops->invalidate_range_start, range->mm, range->start,
-		  range->end, began, ret);
-	if (!blockable)
-		mn_atomic_end();
-	return ret;
-}
-
-static noinline void mn_end_carefully(struct mmu_notifier *sub,
-				      const struct mmu_notifier_range *range)
-{
-	bool blockable = mmu_notifier_range_blockable(range);
-	u64 began;
-
-	if (!blockable)
-		mn_atomic_start();
-	began = mn_clock();
-	sub->ops->invalidate_range_end(sub, range);
-	mn_called(sub->ops->invalidate_range_end, range->mm, range->start,
-		  range->end, began, 0);
-	if (!blockable)
-		mn_atomic_end();
-}
-
-/* The end of a section for the subscriptions born in (@after, @epoch]. */
-static __always_inline void
-__mn_list_end(struct mmu_notifier_subscriptions *subs,
-	      const struct mmu_notifier_range *range, unsigned long after,
-	      unsigned long epoch, bool careful)
-{
 	struct mmu_notifier *sub;
+	u64 began;
 
 	mn_for_each(sub, subs) {
-		if (after && sub->birth <= after)
+		/* The older ones come later. */
+		if (sub->birth <= after)
 			break;
-		if (sub->birth > epoch && !mmu_notifier_mutant("epoch"))
+		if (sub->birth > range->epoch ||
+		    !sub->ops->invalidate_range_end)
 			continue;
-		if (!sub->ops->invalidate_range_end)
-			continue;
-		if (careful)
-			mn_end_carefully(sub, range);
-		else
-			sub->ops->invalidate_range_end(sub, range);
+		if (!blockable)
+			mn_start_atomic();
+		began = mn_clock();
+		sub->ops->invalidate_range_end(sub, range);
+		mn_trace_callback(sub->ops->invalidate_range_end, range->mm,
+				  range->start, range->end, began, 0);
+		if (!blockable)
+			mn_end_atomic();
 	}
-}
-
-static noinline void
-mn_list_end_carefully(struct mmu_notifier_subscriptions *subs,
-		      const struct mmu_notifier_range *range,
-		      unsigned long after, unsigned long epoch)
-{
-	__mn_list_end(subs, range, after, epoch, true);
-}
-
-static __always_inline void
-mn_list_end(struct mmu_notifier_subscriptions *subs,
-	    const struct mmu_notifier_range *range, unsigned long epoch)
-{
-	int idx = srcu_read_lock(subs->srcu);
-
-	if (mn_careful(range))
-		mn_list_end_carefully(subs, range, 0, epoch);
-	else
-		__mn_list_end(subs, range, 0, epoch, false);
-	srcu_read_unlock(subs->srcu, idx);
 }
 
 /* Whether a callback that returned @ret ends the section before it began. */
@@ -370,73 +235,66 @@ static noinline bool mn_start_failed(struct mmu_notifier *sub,
 	return !blockable;
 }
 
-static __always_inline int
-__mn_list_start(struct mmu_notifier_subscriptions *subs,
-		const struct mmu_notifier_range *range, unsigned long epoch,
-		bool careful)
+static int mn_start_list(struct mmu_notifier_subscriptions *subs,
+			 const struct mmu_notifier_range *range)
 {
+	bool blockable = mmu_notifier_range_blockable(range);
 	struct mmu_notifier *sub;
+	u64 began;
 	int ret;
 
 	mn_for_each(sub, subs) {
-		if (sub->birth > epoch || !sub->ops->invalidate_range_start)
+		if (sub->birth > range->epoch ||
+		    !sub->ops->invalidate_range_start)
 			continue;
-		if (careful)
-			ret = mn_start_carefully(sub, range);
-		else
-			ret = sub->ops->invalidate_range_start(sub, range);
+		if (!blockable)
+			mn_start_atomic();
+		began = mn_clock();
+		ret = sub->ops->invalidate_range_start(sub, range);
+		mn_trace_callback(sub->ops->invalidate_range_start, range->mm,
+				  range->start, range->end, began, ret);
+		if (!blockable)
+			mn_end_atomic();
 		if (unlikely(ret) && mn_start_failed(sub, range, ret)) {
-			/* Those before it on the list are the younger ones. */
-			mn_list_end_carefully(subs, range, sub->birth, epoch);
+			mn_end_list(subs, range, sub->birth);
 			return ret;
 		}
 	}
 	return 0;
 }
 
-static noinline int
-mn_list_start_carefully(struct mmu_notifier_subscriptions *subs,
-			const struct mmu_notifier_range *range,
-			unsigned long epoch)
-{
-	return __mn_list_start(subs, range, epoch, true);
-}
-
-static __always_inline int
-mn_list_start(struct mmu_notifier_subscriptions *subs,
-	      const struct mmu_notifier_range *range, unsigned long epoch)
-{
-	int idx = srcu_read_lock(subs->srcu);
-	int ret;
-
-	if (mn_careful(range))
-		ret = mn_list_start_carefully(subs, range, epoch);
-	else
-		ret = __mn_list_start(subs, range, epoch, false);
-	srcu_read_unlock(subs->srcu, idx);
-	return ret;
-}
-
 int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 {
+	/* A: pairs, by the dependency, with mn_get_subscriptions(). */
 	struct mmu_notifier_subscriptions *subs =
 		READ_ONCE(range->mm->notifier_subscriptions);
-	/* Pairs with the release in mn_publish(): born by then, so found. */
-	unsigned long epoch = smp_load_acquire(&subs->epoch);
-	int ret = 0;
+	unsigned int marks = 0;
+	int ret = 0, idx = 0;
 
-	range->epoch = epoch;
-	if (mn_itree_announced(subs, epoch))
+	/* G: pairs with the release in mn_publish(). */
+	if (smp_load_acquire(&subs->track)) {
+		/* B: what is published is read after this. */
+		idx = srcu_read_lock(subs->srcu);
+		marks = MMU_NOTIFIER_RANGE_TRACKED;
+		if (idx)
+			marks |= MMU_NOTIFIER_RANGE_SRCU_INDEX;
+	}
+	if (READ_ONCE(subs->itree_state)) {
+		marks |= MMU_NOTIFIER_RANGE_COUNTED;
 		ret = mn_itree_start(subs, range);
-	if (!ret && mn_wanted(subs, MN_RANGE)) {
-		ret = mn_list_start(subs, range, epoch);
-		if (ret && mn_itree_announced(subs, epoch))
+	}
+	if (!ret && marks & MMU_NOTIFIER_RANGE_TRACKED) {
+		/* D: pairs with the release in mn_publish(). */
+		range->epoch = smp_load_acquire(&subs->epoch);
+		if (mn_is_wanted(subs, MN_RANGE))
+			ret = mn_start_list(subs, range);
+		if (ret && marks & MMU_NOTIFIER_RANGE_COUNTED)
 			mn_itree_end(subs);
 	}
 	if (!ret)
-		range->flags |= MMU_NOTIFIER_RANGE_ANNOUNCED;
-	else	/* The caller may have used it before. */
-		range->flags &= ~MMU_NOTIFIER_RANGE_ANNOUNCED;
+		range->flags |= marks;
+	else if (marks & MMU_NOTIFIER_RANGE_TRACKED)
+		srcu_read_unlock(subs->srcu, idx);
 	trace_mmu_notifier_range_start(range, ret);
 	return ret;
 }
@@ -445,98 +303,92 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
 	struct mmu_notifier_subscriptions *subs =
 		range->mm->notifier_subscriptions;
-	unsigned long epoch = range->epoch;
+	unsigned int marks = range->flags & MN_RANGE_MARKS;
+
+	/* The caller may use the range again. */
+	range->flags &= ~MN_RANGE_MARKS;
 
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
-	if (mn_itree_announced(subs, epoch))
+	if (marks & MMU_NOTIFIER_RANGE_COUNTED)
 		mn_itree_end(subs);
-	if (mn_wanted(subs, MN_RANGE))
-		mn_list_end(subs, range, epoch);
+	if (marks & MMU_NOTIFIER_RANGE_TRACKED) {
+		if (mn_is_wanted(subs, MN_RANGE))
+			mn_end_list(subs, range, 0);
+		/* C: pairs with the grace period in mn_wait(). */
+		srcu_read_unlock(subs->srcu,
+				 !!(marks & MMU_NOTIFIER_RANGE_SRCU_INDEX));
+	}
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
 	trace_mmu_notifier_range_end(range, 0);
 }
 
-/* --- The callbacks that know no epoch ----------------------------------- */
+/* --- The callbacks that know no epoch ------------------------------------ */
 
 /*
  * Ageing, secondary TLBs of shared page tables, and single pages: one call is
  * all there is, so any subscription on the list may get it.
  */
-int __mmu_notifier_clear_flush_young(struct mm_struct *mm,
-				     unsigned long start, unsigned long end)
+
+enum mn_age {
+	MN_CLEAR_FLUSH_YOUNG,
+	MN_CLEAR_YOUNG,
+	MN_TEST_YOUNG,
+};
+
+typedef int (*mn_clear_young_fn)(struct mmu_notifier *subscription,
+				 struct mm_struct *mm, unsigned long start,
+				 unsigned long end);
+
+static __always_inline int mn_age(struct mm_struct *mm, unsigned long start,
+				  unsigned long end, enum mn_age age)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	bool test = age == MN_TEST_YOUNG;
 	struct mmu_notifier *sub;
 	int young = 0, ret;
 	u64 began;
 	int idx;
 
-	if (!mn_wanted(subs, MN_YOUNG))
+	if (!mn_is_wanted(subs, MN_YOUNG))
 		return 0;
 
 	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
-		if (!sub->ops->clear_flush_young)
+		const struct mmu_notifier_ops *ops = sub->ops;
+		mn_clear_young_fn clear = age == MN_CLEAR_YOUNG ?
+			ops->clear_young : ops->clear_flush_young;
+
+		if (test ? !ops->test_young : !clear)
 			continue;
 		began = mn_clock();
-		ret = sub->ops->clear_flush_young(sub, mm, start, end);
-		mn_called(sub->ops->clear_flush_young, mm, start, end, began,
-			  ret);
+		ret = test ? ops->test_young(sub, mm, start) :
+			     clear(sub, mm, start, end);
+		mn_trace_callback(test ? (void *)ops->test_young : clear, mm,
+				  start, end, began, ret);
 		young |= ret;
+		/* All have to clear, but one that tells is enough. */
+		if (test && young)
+			break;
 	}
 	srcu_read_unlock(subs->srcu, idx);
 	return young;
+}
+
+int __mmu_notifier_clear_flush_young(struct mm_struct *mm,
+				     unsigned long start, unsigned long end)
+{
+	return mn_age(mm, start, end, MN_CLEAR_FLUSH_YOUNG);
 }
 
 int __mmu_notifier_clear_young(struct mm_struct *mm,
 			       unsigned long start, unsigned long end)
 {
-	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	struct mmu_notifier *sub;
-	int young = 0, ret;
-	u64 began;
-	int idx;
-
-	if (!mn_wanted(subs, MN_YOUNG))
-		return 0;
-
-	idx = srcu_read_lock(subs->srcu);
-	mn_for_each(sub, subs) {
-		if (!sub->ops->clear_young)
-			continue;
-		began = mn_clock();
-		ret = sub->ops->clear_young(sub, mm, start, end);
-		mn_called(sub->ops->clear_young, mm, start, end, began, ret);
-		young |= ret;
-	}
-	srcu_read_unlock(subs->srcu, idx);
-	return young;
+	return mn_age(mm, start, end, MN_CLEAR_YOUNG);
 }
 
 int __mmu_notifier_test_young(struct mm_struct *mm, unsigned long address)
 {
-	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	struct mmu_notifier *sub;
-	int young = 0;
-	u64 began;
-	int idx;
-
-	if (!mn_wanted(subs, MN_YOUNG))
-		return 0;
-
-	idx = srcu_read_lock(subs->srcu);
-	mn_for_each(sub, subs) {
-		if (!sub->ops->test_young)
-			continue;
-		began = mn_clock();
-		young = sub->ops->test_young(sub, mm, address);
-		mn_called(sub->ops->test_young, mm, address,
-			  address + PAGE_SIZE, began, young);
-		if (young)
-			break;
-	}
-	srcu_read_unlock(subs->srcu, idx);
-	return young;
+	return mn_age(mm, address, address + PAGE_SIZE, MN_TEST_YOUNG);
 }
 
 void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
@@ -548,7 +400,7 @@ void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
 	u64 began;
 	int idx;
 
-	if (!mn_wanted(subs, MN_TLB))
+	if (!mn_is_wanted(subs, MN_TLB))
 		return;
 
 	idx = srcu_read_lock(subs->srcu);
@@ -557,8 +409,8 @@ void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
 			continue;
 		began = mn_clock();
 		sub->ops->arch_invalidate_secondary_tlbs(sub, mm, start, end);
-		mn_called(sub->ops->arch_invalidate_secondary_tlbs, mm, start,
-			  end, began, 0);
+		mn_trace_callback(sub->ops->arch_invalidate_secondary_tlbs, mm,
+				  start, end, began, 0);
 	}
 	srcu_read_unlock(subs->srcu, idx);
 }
@@ -571,25 +423,25 @@ void __mmu_notifier_invalidate_page(struct mm_struct *mm,
 	u64 began;
 	int idx;
 
-	if (!mn_wanted(subs, MN_PAGE))
+	if (!mn_is_wanted(subs, MN_PAGE))
 		return;
 
 	idx = srcu_read_lock(subs->srcu);
 	mn_for_each(sub, subs) {
 		if (!sub->ops->invalidate_page)
 			continue;
-		mn_atomic_start();
+		mn_start_atomic();
 		began = mn_clock();
 		sub->ops->invalidate_page(sub, mm, address, size);
-		mn_called(sub->ops->invalidate_page, mm, address,
-			  address + size, began, 0);
-		mn_atomic_end();
+		mn_trace_callback(sub->ops->invalidate_page, mm, address,
+				  address + size, began, 0);
+		mn_end_atomic();
 	}
 	trace_mmu_notifier_invalidate_page(mm, address, size);
 	srcu_read_unlock(subs->srcu, idx);
 }
 
-/* --- Registration: publish, then drain ---------------------------------- */
+/* --- Registration: publish, then wait for who is unaware ------------------ */
 
 /*
  * The switch of the invalidate_page hooks patches kernel text under locks that
@@ -598,7 +450,7 @@ void __mmu_notifier_invalidate_page(struct mm_struct *mm,
  */
 static atomic_t mn_page_key_idle;
 
-static void mn_page_key_drop(struct work_struct *work)
+static void mn_drop_page_key(struct work_struct *work)
 {
 	int n;
 
@@ -606,15 +458,15 @@ static void mn_page_key_drop(struct work_struct *work)
 		static_branch_dec(&mmu_notifier_page_key);
 }
 
-static DECLARE_DELAYED_WORK(mn_page_key_work, mn_page_key_drop);
+static DECLARE_DELAYED_WORK(mn_page_key_work, mn_drop_page_key);
 
-static void mn_page_key_get(const struct mmu_notifier_ops *ops)
+static void mn_get_page_key(const struct mmu_notifier_ops *ops)
 {
 	if (ops->invalidate_page)
 		static_branch_inc(&mmu_notifier_page_key);
 }
 
-static void mn_page_key_put(const struct mmu_notifier_ops *ops)
+static void mn_put_page_key(const struct mmu_notifier_ops *ops)
 {
 	if (!ops->invalidate_page)
 		return;
@@ -629,7 +481,7 @@ static void mn_page_key_put(const struct mmu_notifier_ops *ops)
  * secondary TLB is flushed after the CPU's entry has changed, so a flush that
  * saw no subscription leaves nothing stale to be loaded. Ageing is a hint.
  */
-static bool mn_needs_drain(const struct mmu_notifier_ops *ops)
+static bool mn_has_range_ops(const struct mmu_notifier_ops *ops)
 {
 	return ops->invalidate_range_start || ops->invalidate_range_end;
 }
@@ -637,6 +489,8 @@ static bool mn_needs_drain(const struct mmu_notifier_ops *ops)
 /* A function of the driver, by which people know whose the @ops are. */
 void *mn_callback_of(const struct mmu_notifier_ops *ops)
 {
+	if (!ops)
+		return NULL;
 	if (ops->invalidate_range_start)
 		return ops->invalidate_range_start;
 	if (ops->invalidate_page)
@@ -648,103 +502,143 @@ void *mn_callback_of(const struct mmu_notifier_ops *ops)
 	return ops->release;
 }
 
-static bool mn_ops_valid(const struct mmu_notifier_ops *ops)
+static int mn_check_ops(const struct mmu_notifier_ops *ops)
 {
-	return !WARN_ON_ONCE(ops->arch_invalidate_secondary_tlbs &&
-			     mn_needs_drain(ops));
+	if (WARN_ONCE(ops->arch_invalidate_secondary_tlbs &&
+		      mn_has_range_ops(ops),
+		      "mmu_notifier: %ps excludes range callbacks\n",
+		      ops->arch_invalidate_secondary_tlbs))
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * The switch of the hooks cannot be turned on under mmap_lock: it takes
+ * cpus_read_lock(), which comes before (cpuset rebinds policies under it).
+ */
+static int mn_check_ops_locked(const struct mmu_notifier_ops *ops)
+{
+	if (WARN_ONCE(ops->invalidate_page,
+		      "mmu_notifier: %ps must be registered without mmap_lock\n",
+		      ops->invalidate_page))
+		return -EINVAL;
+	return mn_check_ops(ops);
 }
 
 static void mn_count(struct mmu_notifier_subscriptions *subs,
 		     enum mn_kind kind, bool wants, int by)
 {
 	lockdep_assert_held(&subs->lock);
-	/* Pairs with mn_wanted(). */
+	/* G: the domain is there. Pairs with the acquire in mn_is_wanted(). */
 	if (wants)
-		WRITE_ONCE(subs->nr[kind], subs->nr[kind] + by);
+		smp_store_release(&subs->nr[kind], subs->nr[kind] + by);
 }
 
-static void mn_count_all(struct mmu_notifier_subscriptions *subs,
+static void mn_count_ops(struct mmu_notifier_subscriptions *subs,
 			 const struct mmu_notifier_ops *ops, int by)
 {
 	bool young = ops->clear_flush_young || ops->clear_young ||
 		     ops->test_young;
 
-	mn_count(subs, MN_RANGE, mn_needs_drain(ops), by);
+	mn_count(subs, MN_RANGE, mn_has_range_ops(ops), by);
 	mn_count(subs, MN_PAGE, ops->invalidate_page, by);
 	mn_count(subs, MN_YOUNG, young, by);
 	mn_count(subs, MN_TLB, ops->arch_invalidate_secondary_tlbs, by);
 }
 
-static void mn_list_add(struct mmu_notifier *sub,
-			struct mmu_notifier_subscriptions *subs)
+static void mn_add_to_list(struct mmu_notifier *sub,
+			   struct mmu_notifier_subscriptions *subs)
 {
-	mn_count_all(subs, sub->ops, 1);
+	mn_count_ops(subs, sub->ops, 1);
 	hlist_add_head_rcu(&sub->hlist, &subs->list);
 }
 
 /* It may have gone already, with its mm. */
-static void mn_list_del(struct mmu_notifier *sub,
-			struct mmu_notifier_subscriptions *subs)
+static void mn_del_from_list(struct mmu_notifier *sub,
+			     struct mmu_notifier_subscriptions *subs)
 {
 	if (hlist_unhashed(&sub->hlist))
 		return;
 	hlist_del_init_rcu(&sub->hlist);
-	mn_count_all(subs, sub->ops, -1);
+	mn_count_ops(subs, sub->ops, -1);
 }
 
-static bool mn_listed(struct mmu_notifier_subscriptions *subs,
-		      const struct mmu_notifier *subscription)
+/*
+ * Is it on the list? A structure that was never registered may hold anything,
+ * so all it says is whether to look.
+ */
+static bool mn_is_listed(struct mmu_notifier_subscriptions *subs,
+			 const struct mmu_notifier *subscription,
+			 const struct mm_struct *mm)
 {
 	struct mmu_notifier *sub;
 
 	lockdep_assert_held(&subs->lock);
+	if (subscription->mm != mm || !subscription->users)
+		return false;
 	hlist_for_each_entry(sub, &subs->list, hlist)
 		if (sub == subscription)
 			return true;
 	return false;
 }
 
-/* The subscriptions of @mm, made on first use; mmap_lock is held for write. */
-static struct mmu_notifier_subscriptions *mn_subscriptions(struct mm_struct *mm)
+/**
+ * mn_get_subscriptions - the subscriptions of an mm, made on first use
+ * @mm: the address space
+ * @with_domain: whether they need a domain of SRCU
+ *
+ * Context: process context, mmap_lock held for write. May sleep.
+ * Return: them; ERR_PTR(-ENOMEM); ERR_PTR(-EINVAL) for a dying mm.
+ */
+struct mmu_notifier_subscriptions *mn_get_subscriptions(struct mm_struct *mm,
+							bool with_domain)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	struct srcu_struct *srcu = NULL;
 
 	mmap_assert_write_locked(mm);
 	/* A reference taken from 0 on would not be seen by exit_mmap(). */
 	if (WARN_ON_ONCE(atomic_read(&mm->mm_users) <= 0))
 		return ERR_PTR(-EINVAL);
 
+	if (with_domain && !(subs && subs->srcu)) {
+		srcu = mn_get_domain();
+		if (!srcu)
+			return ERR_PTR(-ENOMEM);
+	}
 	if (!subs) {
 		subs = kzalloc(sizeof(*subs), GFP_KERNEL);
-		if (!subs)
-			return ERR_PTR(-ENOMEM);
-		subs->srcu = mn_domain_get();
-		if (!subs->srcu) {
-			kfree(subs);
+		if (!subs) {
+			if (srcu)
+				mn_put_domain(srcu);
 			return ERR_PTR(-ENOMEM);
 		}
 		spin_lock_init(&subs->lock);
 		subs->seq = 2;
 		subs->itree = RB_ROOT_CACHED;
-		/* Pairs with READ_ONCE() and the dependency in every hook. */
+		/* A: pairs with READ_ONCE() and the dependency in every hook. */
 		smp_store_release(&mm->notifier_subscriptions, subs);
 	}
-	/* Births must stay ordered. */
-	if (subs->epoch == MN_EPOCH_MAX)
-		return ERR_PTR(-EOVERFLOW);
+	if (srcu)
+		WRITE_ONCE(subs->srcu, srcu);
 	return subs;
 }
 
 /* Make @sub visible to every section that starts from now on. */
 static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 {
-	struct mmu_notifier_subscriptions *subs = mn_subscriptions(mm);
+	struct mmu_notifier_subscriptions *subs = mn_get_subscriptions(mm, true);
 
 	if (IS_ERR(subs))
 		return PTR_ERR(subs);
+	/* Births must stay ordered. */
+	if (subs->epoch == MN_EPOCH_MAX)
+		return -EOVERFLOW;
 
 	spin_lock(&subs->lock);
-	if (IS_ENABLED(CONFIG_DEBUG_VM) && WARN_ON(mn_listed(subs, sub))) {
+	if (WARN(mn_is_listed(subs, sub, mm),
+		 "mmu_notifier: %ps is registered already\n",
+		 mn_callback_of(sub->ops))) {
 		spin_unlock(&subs->lock);
 		return -EEXIST;
 	}
@@ -752,92 +646,108 @@ static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 	sub->mm = mm;
 	sub->users = 1;
 	sub->birth = subs->epoch + 1;
-	if (!mmu_notifier_mutant("publish"))
-		mn_list_add(sub, subs);
+	/* G: the domain is there. Pairs with the acquire in the start. */
+	if (mn_has_range_ops(sub->ops))
+		smp_store_release(&subs->track, true);
+	mn_add_to_list(sub, subs);
 	spin_unlock(&subs->lock);
 
-	/* Pairs with the acquire in __mmu_notifier_invalidate_range_start(). */
+	/* D: pairs with the acquire in __mmu_notifier_invalidate_range_start(). */
 	smp_store_release(&subs->epoch, sub->birth);
 	return 0;
 }
 
-/* The same for interval subscriptions as such, once for an mm. */
-static int mn_publish_itree(struct mm_struct *mm)
-{
-	struct mmu_notifier_subscriptions *subs = mn_subscriptions(mm);
+/*
+ * Up to so many VMAs it costs less to look at their locks than to wait for a
+ * grace period (`make bench`).
+ */
+#define MN_FEW_VMAS	64
 
-	if (IS_ERR(subs))
-		return PTR_ERR(subs);
-	if (!subs->itree_birth) {
-		/* Pairs with mn_itree_announced(). */
-		WRITE_ONCE(subs->itree_birth, subs->epoch + 1);
-		/* As in mn_publish(). */
-		smp_store_release(&subs->epoch, subs->itree_birth);
-	}
+/*
+ * Has every section ended that was not tracked? E: pairs with the release in
+ * mn_set_drained().
+ */
+static bool mn_is_tracked(const struct mmu_notifier_subscriptions *subs)
+{
+	return smp_load_acquire(&subs->drained);
+}
+
+/**
+ * mn_wait - wait for the sections that are unaware of what was published
+ * @mm: the address space
+ * @flags: MN_WAIT_*
+ *
+ * Context: process context, sleeps. mmap_lock has been held for write since
+ * the publication. With MN_WAIT_KEEP it stays so, else it is released.
+ * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE, but never if the mm
+ * is tracked.
+ */
+int mn_wait(struct mm_struct *mm, unsigned int flags)
+{
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	bool wait;
+
+	if (!mn_is_tracked(subs))
+		return mn_drain(mm, flags);
+	wait = mm->map_count > MN_FEW_VMAS || !mn_locks_free(mm);
+	if (!(flags & MN_WAIT_KEEP))
+		mmap_write_unlock(mm);
+	if (wait)
+		/* B and C */
+		synchronize_srcu_expedited(subs->srcu);
 	return 0;
 }
 
-/* Take back a publication whose drain failed. */
-static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm)
+/* Need somebody who has @sub wait before it is used? */
+static bool mn_must_wait(const struct mmu_notifier *sub)
+{
+	/* E: pairs with the release in mn_set_drained(). */
+	return mn_has_range_ops(sub->ops) &&
+	       smp_load_acquire(&sub->mm->notifier_subscriptions->drained) <
+	       sub->birth;
+}
+
+/* The wait for @sub is over. Others of its mm may be done in any order. */
+static void mn_set_drained(const struct mmu_notifier *sub)
+{
+	struct mmu_notifier_subscriptions *subs =
+		sub->mm->notifier_subscriptions;
+
+	spin_lock(&subs->lock);
+	/* E: pairs with the acquire in mn_must_wait(). */
+	if (subs->drained < sub->birth)
+		smp_store_release(&subs->drained, sub->birth);
+	spin_unlock(&subs->lock);
+}
+
+/* Wait for what @sub needs, with flags and mmap_lock as for mn_wait(). */
+static int mn_settle(struct mmu_notifier *sub, unsigned int flags)
+{
+	int ret = 0;
+
+	if (mn_must_wait(sub)) {
+		ret = mn_wait(sub->mm, flags);
+		if (!ret)
+			mn_set_drained(sub);
+	} else if (!(flags & MN_WAIT_KEEP)) {
+		mmap_write_unlock(sub->mm);
+	}
+	return ret;
+}
+
+/* Take back what was published, and leave the structure as it was @before. */
+static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm,
+			 const struct mmu_notifier *before)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 
 	spin_lock(&subs->lock);
-	mn_list_del(sub, subs);
-	sub->users = 0;
+	mn_del_from_list(sub, subs);
 	spin_unlock(&subs->lock);
 
 	synchronize_srcu_expedited(subs->srcu);
+	*sub = *before;
 	mmdrop(mm);
-}
-
-/* Drain the whole mm for what was published at @birth. */
-static int mn_drain_all(struct mm_struct *mm, unsigned long birth)
-{
-	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	int ret = mn_drain(mm, 0, ULONG_MAX);
-
-	if (ret)
-		return ret;
-	/*
-	 * Later than @birth is impossible: publications wait for mmap_lock.
-	 * Pairs with the acquire in mn_itree_drained().
-	 */
-	smp_store_release(&subs->drained, birth);
-	return 0;
-}
-
-/*
- * Publish and drain. mmap_lock is held for write. With @downgrade it is held
- * for read when this returns, and during the drain: the owner of the lock has
- * nothing else to protect, so the process can fault meanwhile.
- */
-static int mn_register(struct mmu_notifier *sub, struct mm_struct *mm,
-		       bool downgrade)
-{
-	int ret;
-
-	ret = mn_ops_valid(sub->ops) ? mn_publish(sub, mm) : -EINVAL;
-	if (downgrade)
-		mmap_write_downgrade(mm);
-	if (!ret && mn_needs_drain(sub->ops)) {
-		ret = mn_drain_all(mm, sub->birth);
-		if (ret)
-			mn_unpublish(sub, mm);
-	}
-	trace_mmu_notifier_register(mm, mn_callback_of(sub->ops), ret);
-	return ret;
-}
-
-/*
- * The switch of the hooks cannot be turned on under mmap_lock: it takes
- * cpus_read_lock(), which comes before (cpuset rebinds policies under it).
- */
-static bool mn_ops_need_switch(const struct mmu_notifier_ops *ops)
-{
-	return WARN_ONCE(ops->invalidate_page,
-			 "mmu_notifier: %ps must be registered without mmap_lock\n",
-			 ops->invalidate_page);
 }
 
 /**
@@ -855,9 +765,20 @@ static bool mn_ops_need_switch(const struct mmu_notifier_ops *ops)
 int __mmu_notifier_register(struct mmu_notifier *subscription,
 			    struct mm_struct *mm)
 {
-	if (mn_ops_need_switch(subscription->ops))
-		return -EINVAL;
-	return mn_register(subscription, mm, false);
+	const struct mmu_notifier before = *subscription;
+	int ret;
+
+	ret = mn_check_ops_locked(subscription->ops);
+	if (!ret)
+		ret = mn_publish(subscription, mm);
+	if (!ret) {
+		ret = mn_settle(subscription,
+				MN_WAIT_KILLABLE | MN_WAIT_KEEP);
+		if (ret)
+			mn_unpublish(subscription, mm, &before);
+	}
+	trace_mmu_notifier_register(mm, mn_callback_of(subscription->ops), ret);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(__mmu_notifier_register);
 
@@ -875,23 +796,38 @@ EXPORT_SYMBOL_GPL(__mmu_notifier_register);
  *
  * Context: process context, may sleep; no lock of the VM held.
  * Return: 0; -ENOMEM; -EINVAL for ops that exclude each other or a dying mm;
- * -EINTR on a fatal signal only; -ETIME if somebody held one lock for longer
- * than the parameter register_timeout_ms; -EOVERFLOW after 2^48 (on 32 bit
- * 2^32) registrations on one mm; with CONFIG_DEBUG_VM -EEXIST if registered
- * already. After an error no callback runs or will run.
+ * -EINTR on a fatal signal only; -EOVERFLOW after 2^48 (on 32 bit 2^32)
+ * registrations on one mm; -EEXIST if registered already. After an error no
+ * callback runs or will run, and @subscription is as it was before.
  */
 int mmu_notifier_register(struct mmu_notifier *subscription,
 			  struct mm_struct *mm)
 {
-	int ret = -EINTR;
+	const struct mmu_notifier before = *subscription;
+	int ret;
 
-	mn_page_key_get(subscription->ops);
-	if (!mmap_write_lock_killable(mm)) {
-		ret = mn_register(subscription, mm, true);
-		mmap_read_unlock(mm);
-	}
+	ret = mn_check_ops(subscription->ops);
 	if (ret)
-		mn_page_key_put(subscription->ops);
+		goto out;
+	mn_get_page_key(subscription->ops);
+	ret = mmap_write_lock_killable(mm);
+	if (ret)
+		goto put_page_key;
+
+	ret = mn_publish(subscription, mm);
+	if (ret) {
+		mmap_write_unlock(mm);
+		goto put_page_key;
+	}
+	ret = mn_settle(subscription, MN_WAIT_KILLABLE);
+	if (!ret)
+		goto out;
+
+	mn_unpublish(subscription, mm, &before);
+put_page_key:
+	mn_put_page_key(subscription->ops);
+out:
+	trace_mmu_notifier_register(mm, mn_callback_of(subscription->ops), ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_register);
@@ -904,9 +840,14 @@ EXPORT_SYMBOL_GPL(mmu_notifier_register);
  * Runs the release callback unless the address space went away before; a
  * release that runs at that moment for its exit may coincide. When this
  * returns no callback runs or will run, and the mm's reference is dropped.
+ * Warns and does nothing if @subscription is not registered with @mm.
+ *
+ * Waits for the sections of @mm that are under way, as a registration and
+ * mmu_interval_notifier_remove() do. A section may allocate memory (fork), so a
+ * lock that reclaim takes must not be held; lockdep knows.
  *
  * Context: process context, may sleep; not from a callback, and holding no
- * lock that a callback takes.
+ * lock that a callback, a section or memory reclaim takes.
  */
 void mmu_notifier_unregister(struct mmu_notifier *subscription,
 			     struct mm_struct *mm)
@@ -915,7 +856,9 @@ void mmu_notifier_unregister(struct mmu_notifier *subscription,
 	int idx;
 
 	/* A second unregister would drop somebody else's reference. */
-	if (WARN_ON(!subscription->users || subscription->mm != mm))
+	if (WARN(!subscription->users || subscription->mm != mm,
+		 "mmu_notifier: %ps is not registered\n",
+		 mn_callback_of(subscription->ops)))
 		return;
 
 	/* SRCU makes exit_mmap() wait for our release, as we for its. */
@@ -926,18 +869,18 @@ void mmu_notifier_unregister(struct mmu_notifier *subscription,
 	srcu_read_unlock(subs->srcu, idx);
 
 	spin_lock(&subs->lock);
-	mn_list_del(subscription, subs);
+	mn_del_from_list(subscription, subs);
 	subscription->users = 0;
 	spin_unlock(&subs->lock);
 
 	synchronize_srcu_expedited(subs->srcu);
 	trace_mmu_notifier_unregister(mm, mn_callback_of(subscription->ops), 0);
-	mn_page_key_put(subscription->ops);
+	mn_put_page_key(subscription->ops);
 	mmdrop(mm);
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_unregister);
 
-/* --- get and put: one subscription for an mm and its ops ---------------- */
+/* --- get and put: one subscription for an mm and its ops ----------------- */
 
 static struct mmu_notifier *mn_find_get(struct mm_struct *mm,
 					const struct mmu_notifier_ops *ops)
@@ -963,29 +906,25 @@ static struct mmu_notifier *mn_find_get(struct mm_struct *mm,
 	return found;
 }
 
-/*
- * mmap_lock is held for write; with @downgrade, for read on return. Nobody
- * finds a subscription whose drain is not done: that takes the write lock.
- */
+/* Find or publish; somebody has to wait still. mmap_lock is held for write. */
 static struct mmu_notifier *mn_get(const struct mmu_notifier_ops *ops,
-				   struct mm_struct *mm, bool downgrade)
+				   struct mm_struct *mm)
 {
 	struct mmu_notifier *sub = mn_find_get(mm, ops);
 	int ret;
 
-	if (!sub) {
-		sub = ops->alloc_notifier(mm);
-		if (!IS_ERR(sub)) {
-			sub->ops = ops;
-			ret = mn_register(sub, mm, downgrade);
-			if (!ret)
-				return sub;
-			ops->free_notifier(sub);
-			return ERR_PTR(ret);
-		}
+	if (sub)
+		return sub;
+	sub = ops->alloc_notifier(mm);
+	if (IS_ERR(sub))
+		return sub;
+	sub->ops = ops;
+	ret = mn_publish(sub, mm);
+	trace_mmu_notifier_register(mm, mn_callback_of(ops), ret);
+	if (ret) {
+		ops->free_notifier(sub);
+		return ERR_PTR(ret);
 	}
-	if (downgrade)
-		mmap_write_downgrade(mm);
 	return sub;
 }
 
@@ -994,7 +933,8 @@ static struct mmu_notifier *mn_get(const struct mmu_notifier_ops *ops,
  * @ops: the kind of subscription
  * @mm: the address space
  *
- * As mmu_notifier_get(), for callers that hold mmap_lock.
+ * As mmu_notifier_get(), for callers that hold mmap_lock. It stays a write
+ * lock throughout.
  *
  * Context: process context, mmap_lock held for write. May sleep.
  * Return: as mmu_notifier_get(); ERR_PTR(-EINVAL) also for ops with
@@ -1003,10 +943,22 @@ static struct mmu_notifier *mn_get(const struct mmu_notifier_ops *ops,
 struct mmu_notifier *mmu_notifier_get_locked(const struct mmu_notifier_ops *ops,
 					     struct mm_struct *mm)
 {
+	struct mmu_notifier *sub;
+	int ret;
+
 	mmap_assert_write_locked(mm);
-	if (mn_ops_need_switch(ops))
-		return ERR_PTR(-EINVAL);
-	return mn_get(ops, mm, false);
+	ret = mn_check_ops_locked(ops);
+	if (ret)
+		return ERR_PTR(ret);
+	sub = mn_get(ops, mm);
+	if (IS_ERR(sub))
+		return sub;
+	ret = mn_settle(sub, MN_WAIT_KILLABLE | MN_WAIT_KEEP);
+	if (ret) {
+		mmu_notifier_put(sub);
+		return ERR_PTR(ret);
+	}
+	return sub;
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_get_locked);
 
@@ -1016,7 +968,9 @@ EXPORT_SYMBOL_GPL(mmu_notifier_get_locked);
  * @mm: current->mm, or an mm with a reference from get_task_mm() or mmget()
  *
  * Two subscriptions are the same if their ops are. Pair each call with
- * mmu_notifier_put().
+ * mmu_notifier_put(). Whoever finds a subscription that somebody else still
+ * waits for waits as well. A call that is killed meanwhile puts it again, so
+ * that free_notifier may run after this has returned.
  *
  * Context: process context, may sleep; no lock of the VM held.
  * Return: the subscription; ERR_PTR() with what alloc_notifier or
@@ -1025,28 +979,50 @@ EXPORT_SYMBOL_GPL(mmu_notifier_get_locked);
 struct mmu_notifier *mmu_notifier_get(const struct mmu_notifier_ops *ops,
 				      struct mm_struct *mm)
 {
-	struct mmu_notifier *sub = ERR_PTR(-EINTR);
+	struct mmu_notifier *sub;
+	int ret;
 
-	mn_page_key_get(ops);
-	if (!mmap_write_lock_killable(mm)) {
-		sub = mn_get(ops, mm, true);
-		mmap_read_unlock(mm);
-	}
+	ret = mn_check_ops(ops);
+	if (ret)
+		return ERR_PTR(ret);
 	/* Each user keeps the hooks switched on until its put. */
-	if (IS_ERR(sub))
-		mn_page_key_put(ops);
+	mn_get_page_key(ops);
+	ret = mmap_write_lock_killable(mm);
+	if (ret) {
+		mn_put_page_key(ops);
+		return ERR_PTR(ret);
+	}
+	sub = mn_get(ops, mm);
+	if (IS_ERR(sub)) {
+		mmap_write_unlock(mm);
+		mn_put_page_key(ops);
+		return sub;
+	}
+	ret = mn_settle(sub, MN_WAIT_KILLABLE);
+	if (ret) {
+		mmu_notifier_put(sub);
+		return ERR_PTR(ret);
+	}
 	return sub;
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_get);
+
+/*
+ * Who was put and is not freed yet reads in this domain, so that
+ * mmu_notifier_synchronize() can wait for all of them.
+ */
+DEFINE_STATIC_SRCU(mn_puts);
 
 static void mn_free_rcu(struct rcu_head *rcu)
 {
 	struct mmu_notifier *sub = container_of(rcu, struct mmu_notifier, rcu);
 	struct mm_struct *mm = sub->mm;
+	int idx = sub->put_idx;
 
 	trace_mmu_notifier_unregister(mm, mn_callback_of(sub->ops), 0);
 	sub->ops->free_notifier(sub);
 	mmdrop(mm);
+	srcu_up_read(&mn_puts, idx);
 }
 
 /**
@@ -1068,18 +1044,21 @@ void mmu_notifier_put(struct mmu_notifier *subscription)
 	unsigned int users;
 
 	spin_lock(&subs->lock);
-	if (WARN_ON(!subscription->users)) {
+	if (WARN(!subscription->users, "mmu_notifier: %ps is not registered\n",
+		 mn_callback_of(ops))) {
 		spin_unlock(&subs->lock);
 		return;
 	}
 	users = --subscription->users;
 	if (!users)
-		mn_list_del(subscription, subs);
+		mn_del_from_list(subscription, subs);
 	spin_unlock(&subs->lock);
 
-	mn_page_key_put(ops);
-	if (!users)
-		call_srcu(subs->srcu, &subscription->rcu, mn_free_rcu);
+	mn_put_page_key(ops);
+	if (users)
+		return;
+	subscription->put_idx = srcu_down_read(&mn_puts);
+	call_srcu(subs->srcu, &subscription->rcu, mn_free_rcu);
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_put);
 
@@ -1093,253 +1072,9 @@ EXPORT_SYMBOL_GPL(mmu_notifier_put);
  */
 void mmu_notifier_synchronize(void)
 {
-	/* Pairs with the release in mn_domain_add(). */
-	struct mn_domain *end = mn_domains + smp_load_acquire(&mn_nr_domains);
-	struct mn_domain *domain;
-
-	for (domain = mn_domains; domain < end; domain++)
-		srcu_barrier(&domain->srcu);
+	synchronize_srcu_expedited(&mn_puts);
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_synchronize);
-
-/* --- Interval subscriptions: the driver's side --------------------------- */
-
-/* Has every section ended that began before interval subscriptions existed? */
-static bool mn_itree_drained(struct mmu_notifier_subscriptions *subs)
-{
-	unsigned long birth = subs ? READ_ONCE(subs->itree_birth) : 0;
-
-	/* Pairs with the release in mn_drain_all(). */
-	return birth && smp_load_acquire(&subs->drained) >= birth;
-}
-
-/*
- * A section concerns an interval only if it changes entries in it, and it then
- * holds a lock of a VMA there: only those are drained, so that the price of an
- * interval does not depend on the size of the process. It is paid by each
- * interval until a list subscription has drained the whole mm.
- */
-static int mn_interval_register(struct mmu_interval_notifier *interval_sub,
-				struct mm_struct *mm)
-{
-	unsigned long start = interval_sub->interval_tree.start;
-	unsigned long last = interval_sub->interval_tree.last;
-	int ret;
-
-	if (mmap_write_lock_killable(mm))
-		return -EINTR;
-	ret = mn_publish_itree(mm);
-	mmap_write_downgrade(mm);
-	if (!ret)
-		ret = mn_drain(mm, start, last);
-	mmap_read_unlock(mm);
-	return ret;
-}
-
-static int mn_interval_init(struct mmu_interval_notifier *interval_sub,
-			    struct mm_struct *mm, unsigned long start,
-			    unsigned long length,
-			    const struct mmu_interval_notifier_ops *ops)
-{
-	struct interval_tree_node *node = &interval_sub->interval_tree;
-
-	interval_sub->mm = mm;
-	interval_sub->ops = ops;
-	INIT_HLIST_NODE(&interval_sub->deferred_item);
-	RB_CLEAR_NODE(&node->rb);
-	node->start = start;
-	if (!length || check_add_overflow(start, length - 1, &node->last))
-		return -EOVERFLOW;
-	if (WARN_ON(atomic_read(&mm->mm_users) <= 0))
-		return -EINVAL;
-	return 0;
-}
-
-static void mn_interval_insert(struct mmu_interval_notifier *interval_sub)
-{
-	struct mm_struct *mm = interval_sub->mm;
-	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-
-	/* Dropped in mmu_interval_notifier_remove(). */
-	mmgrab(mm);
-
-	spin_lock(&subs->lock);
-	if (mn_itree_busy(subs)) {
-		/* Which ranges are under way is not known: assume this one. */
-		interval_sub->invalidate_seq = subs->seq;
-		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
-	} else {
-		if (subs->active)
-			WRITE_ONCE(subs->seq, subs->seq + 1);
-		/* Odd; that of the sections under way, or a past one. */
-		interval_sub->invalidate_seq =
-			subs->active ? subs->seq : subs->seq - 1;
-		interval_tree_insert(&interval_sub->interval_tree,
-				     &subs->itree);
-	}
-	spin_unlock(&subs->lock);
-}
-
-/**
- * mmu_interval_notifier_insert - subscribe to a range of addresses
- * @interval_sub: the subscription
- * @mm: current->mm, or an mm with a reference from get_task_mm() or mmget()
- * @start: first address, in bytes
- * @length: bytes, at least 1
- * @ops: what it wants to be told
- *
- * Translations are established between mmu_interval_read_begin() and
- * mmu_interval_read_retry() only. While an invalidation is under way the
- * insertion may be completed by its end, and readers wait for that.
- *
- * Context: process context, may sleep; no lock of the VM held.
- * Return: 0; -EOVERFLOW for a range that is empty or wraps; else as
- * mmu_notifier_register().
- */
-int mmu_interval_notifier_insert(struct mmu_interval_notifier *interval_sub,
-				 struct mm_struct *mm, unsigned long start,
-				 unsigned long length,
-				 const struct mmu_interval_notifier_ops *ops)
-{
-	int ret;
-
-	might_lock(&mm->mmap_lock);
-
-	ret = mn_interval_init(interval_sub, mm, start, length, ops);
-	/* READ_ONCE() and dependency: pairs with mn_subscriptions(). */
-	if (!ret && !mn_itree_drained(READ_ONCE(mm->notifier_subscriptions)))
-		ret = mn_interval_register(interval_sub, mm);
-	if (!ret)
-		mn_interval_insert(interval_sub);
-	trace_mmu_notifier_register(mm, ops->invalidate, ret);
-	return ret;
-}
-EXPORT_SYMBOL_GPL(mmu_interval_notifier_insert);
-
-/**
- * mmu_interval_notifier_insert_locked - as above, with mmap_lock held
- * @interval_sub: the subscription
- * @mm: the address space
- * @start: first address, in bytes
- * @length: bytes, at least 1
- * @ops: what it wants to be told
- *
- * Context: process context, mmap_lock held for write. May sleep.
- * Return: as mmu_interval_notifier_insert().
- */
-int mmu_interval_notifier_insert_locked(struct mmu_interval_notifier *interval_sub,
-					struct mm_struct *mm,
-					unsigned long start,
-					unsigned long length,
-					const struct mmu_interval_notifier_ops *ops)
-{
-	int ret;
-
-	mmap_assert_write_locked(mm);
-
-	ret = mn_interval_init(interval_sub, mm, start, length, ops);
-	if (!ret && !mn_itree_drained(mm->notifier_subscriptions)) {
-		ret = mn_publish_itree(mm);
-		if (!ret)
-			ret = mn_drain(mm, start,
-				       interval_sub->interval_tree.last);
-	}
-	if (!ret)
-		mn_interval_insert(interval_sub);
-	trace_mmu_notifier_register(mm, ops->invalidate, ret);
-	return ret;
-}
-EXPORT_SYMBOL_GPL(mmu_interval_notifier_insert_locked);
-
-/* Lockdep: the caller may have to wait for a section to end. */
-static void mn_might_wait_for_section(void)
-{
-	might_sleep();
-	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
-	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
-}
-
-/**
- * mmu_interval_notifier_remove - end a subscription to a range
- * @interval_sub: from mmu_interval_notifier_insert()
- *
- * When this returns no callback runs or will run.
- *
- * Context: process context, may sleep; not from a callback, and holding no
- * lock that a callback takes.
- */
-void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
-{
-	struct mmu_notifier_subscriptions *subs =
-		interval_sub->mm->notifier_subscriptions;
-	struct interval_tree_node *node = &interval_sub->interval_tree;
-	unsigned long busy_seq = 0;
-
-	spin_lock(&subs->lock);
-	if (RB_EMPTY_NODE(&node->rb)) {
-		/* Inserted during the invalidation that is still under way. */
-		hlist_del_init(&interval_sub->deferred_item);
-	} else if (mn_itree_busy(subs)) {
-		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
-		subs->waiting = true;
-		busy_seq = subs->seq;
-	} else {
-		interval_tree_remove(node, &subs->itree);
-	}
-	spin_unlock(&subs->lock);
-
-	mn_might_wait_for_section();
-	if (busy_seq) {
-		wait_var_event(&subs->seq, READ_ONCE(subs->seq) != busy_seq);
-		/* mn_itree_end() has moved on, but may still hold the lock. */
-		spin_lock(&subs->lock);
-		spin_unlock(&subs->lock);
-	}
-	trace_mmu_notifier_unregister(interval_sub->mm,
-				      interval_sub->ops->invalidate, 0);
-	mmdrop(interval_sub->mm);
-}
-EXPORT_SYMBOL_GPL(mmu_interval_notifier_remove);
-
-/**
- * mmu_interval_read_begin - begin to read page tables for an interval
- * @interval_sub: the subscription
- *
- * Between this and mmu_interval_read_retry() the driver finds out, sleeping as
- * it needs, what is mapped in the range. Waits for an invalidation of the
- * interval that is under way.
- *
- * Context: process context, sleeps; holding no lock that a callback takes.
- * Return: the sequence for mmu_interval_read_retry(), which may already say
- * true: there is no loop in here, so that the caller can bound its own.
- */
-unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *interval_sub)
-{
-	struct mmu_notifier_subscriptions *subs =
-		interval_sub->mm->notifier_subscriptions;
-	unsigned long seq;
-	bool colliding;
-
-	/*
-	 * A section that comes later calls invalidate, which changes the
-	 * subscription's sequence under the driver's lock, and retry sees it
-	 * under the same lock. One that came before has either ended, or its
-	 * sequence is both the subscription's and the mm's.
-	 */
-	spin_lock(&subs->lock);
-	/* Pairs with mmu_interval_set_seq(). */
-	seq = READ_ONCE(interval_sub->invalidate_seq);
-	colliding = seq == subs->seq;
-	if (colliding)
-		subs->waiting = true;
-	spin_unlock(&subs->lock);
-
-	mn_might_wait_for_section();
-	if (colliding)
-		wait_var_event(&subs->seq, READ_ONCE(subs->seq) != seq);
-	return seq;
-}
-EXPORT_SYMBOL_GPL(mmu_interval_read_begin);
 
 /* --- The end of an address space ----------------------------------------- */
 
@@ -1367,7 +1102,7 @@ void __mmu_notifier_release(struct mm_struct *mm)
 	u64 began;
 	int idx;
 
-	if (subs->itree_birth) {
+	if (subs->itree_state) {
 		mn_itree_start(subs, &range);
 		mn_itree_end(subs);
 	}
@@ -1380,12 +1115,13 @@ void __mmu_notifier_release(struct mm_struct *mm)
 			continue;
 		began = mn_clock();
 		sub->ops->release(sub, mm);
-		mn_called(sub->ops->release, mm, 0, ULONG_MAX, began, 0);
+		mn_trace_callback(sub->ops->release, mm, 0, ULONG_MAX, began,
+				  0);
 	}
 
 	spin_lock(&subs->lock);
 	hlist_for_each_entry_safe(sub, next, &subs->list, hlist)
-		mn_list_del(sub, subs);
+		mn_del_from_list(sub, subs);
 	spin_unlock(&subs->lock);
 	srcu_read_unlock(subs->srcu, idx);
 
@@ -1397,9 +1133,12 @@ void __mmu_notifier_release(struct mm_struct *mm)
 /* The last reference to the mm is gone, and with it every subscription. */
 void __mmu_notifier_subscriptions_destroy(struct mm_struct *mm)
 {
-	WARN_ON(!hlist_empty(&mm->notifier_subscriptions->list));
-	mn_domain_put(mm->notifier_subscriptions->srcu);
-	kfree(mm->notifier_subscriptions);
+	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+
+	WARN_ON(!hlist_empty(&subs->list));
+	if (subs->srcu)
+		mn_put_domain(subs->srcu);
+	kfree(subs);
 	mm->notifier_subscriptions = NULL;
 }
 

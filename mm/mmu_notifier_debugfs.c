@@ -250,10 +250,14 @@ static void mn_show_line(struct seq_file *m, struct task_struct *task,
 static void mn_show_list(struct seq_file *m, struct task_struct *task,
 			 struct mmu_notifier_subscriptions *subs)
 {
-	int idx = srcu_read_lock(subs->srcu);
+	struct srcu_struct *srcu = READ_ONCE(subs->srcu);
 	struct mmu_notifier *sub;
 	unsigned int shown = 0;
+	int idx;
 
+	if (!srcu)
+		return;
+	idx = srcu_read_lock(srcu);
 	mn_for_each(sub, subs) {
 		if (shown++ == MN_SHOWN) {
 			seq_printf(m, "# %d has more\n", task_pid_nr(task));
@@ -262,7 +266,7 @@ static void mn_show_list(struct seq_file *m, struct task_struct *task,
 		mn_show_line(m, task, "list", READ_ONCE(sub->users),
 			     mn_callback_of(sub->ops));
 	}
-	srcu_read_unlock(subs->srcu, idx);
+	srcu_read_unlock(srcu, idx);
 }
 
 /* A driver may have thousands of intervals: they are counted by callback. */

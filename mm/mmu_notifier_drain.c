@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The drain of an MMU-notifier registration: wait until no section is left
- * that began before the subscription was published.
+ * The drain of an mm's first MMU-notifier registration: wait until no section
+ * is left that began before the subscription was published.
  *
  * Such a section holds a per-VMA lock, an i_mmap_rwsem or the rwsem of an
- * anon_vma root of a VMA that the mm has now (sections under mmap_lock ended
- * before the publication, which holds it for write). So for each lock it
- * suffices that it was free, or changed hands to a writer, once after the
- * publication: whoever takes it later sees the subscription.
- *
- * VMAs and locks that join during the drain need nothing. A VMA that gets an
- * anon_vma by a fault links it under the root's lock; whether that root is new
- * or a neighbour's, a section under it either began after that, and is aware,
- * or the lock is looked at when the walk comes to the neighbour, or was free
- * when it had been there.
+ * anon_vma root of a VMA that the mm had at the publication (sections under
+ * mmap_lock ended before, as publication holds it for write). So for each of
+ * these locks it suffices that it was free, or changed hands to a writer, once
+ * after the publication: whoever takes it later sees the subscription.
  *
  * Looking before locking. Most locks are free, and a free lock need not be
  * taken to know it:
@@ -21,300 +15,345 @@
  *	registration			section
  *
  *	publish				take the lock
- *	full barrier			full barrier
+ *	full barrier (B)		full barrier (B)
  *	look at the lock		read mm->notifier_subscriptions
  *
  * Either the look finds the lock held or the section finds the subscription.
- * The section's barrier is the locked instruction by which any rwsem is taken
- * on x86. When a waker takes the lock on behalf of a sleeper, its instruction
- * is ordered before the sleeper's reads by the wake-up itself; a spinning
- * writer, a PREEMPT_RT reader and writer (readers != READER_BIAS from its
- * atomic_sub() on) use the same instructions. Other architectures take locks
- * by an acquire, which lets later reads pass; a barrier in every section would
- * be paid by everybody for something rare, so the drain there takes each lock.
+ * The section's barrier is the instruction by which it takes the lock, where
+ * the architecture promises that (CONFIG_MMU_NOTIFIER_LOOK). When a waker takes
+ * the lock on behalf of a sleeper, its instruction is ordered before the
+ * sleeper's reads by the wake-up itself; a spinning writer, a PREEMPT_RT reader
+ * and writer (readers != READER_BIAS from its atomic_sub() on) use the same
+ * instructions. Elsewhere locks are taken by an acquire, which lets later reads
+ * pass; a barrier in every section would be paid by everybody for something
+ * rare, so the drain there takes each lock.
+ *
+ * Waiting without mmap_lock. A lock that is held may be held for long, and the
+ * process wants to map and unmap meanwhile. So the walk over the VMAs pins what
+ * the lock is in, drops mmap_lock, waits, and goes on where it was. What
+ * becomes of the VMAs in between needs nothing: whoever links a VMA to a file
+ * or to an anon_vma, moves it or changes its bounds takes its i_mmap_rwsem and
+ * its anon_vma root's rwsem for write, and write-locks the VMA, after the
+ * publication; and a VMA that nobody touched is where it was. That holds for
+ * the VMA that gets its anon_vma by a fault as well: whether the root is new or
+ * a neighbour's, it is linked under that root's lock.
  */
 
-#include <linux/completion.h>
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
-#include <linux/moduleparam.h>
-#include <linux/refcount.h>
 #include <linux/rmap.h>
 #include <linux/rwsem.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
-#include <linux/workqueue.h>
 #include <trace/events/mmu_notifier.h>
 
 #include "mmu_notifier_internal.h"
 
-#undef MODULE_PARAM_PREFIX
-#define MODULE_PARAM_PREFIX "mmu_notifier."
-
-unsigned int mn_register_timeout_ms = 5000;
-module_param_named(register_timeout_ms, mn_register_timeout_ms, uint, 0644);
-MODULE_PARM_DESC(register_timeout_ms,
-		 "How long a registration may wait for locks (ms, 0: for ever)");
+/* The locks of a VMA in the order in which the walk passes them. */
+enum mn_vma_lock {
+	MN_NO_LOCK,
+	MN_VMA_LOCK,
+	MN_FILE_LOCK,
+	MN_ANON_LOCK,
+};
 
 /**
- * struct mn_drain_control - the state of one drain
- * @deadline: when it has to be done, in jiffies
- * @bounded: whether there is a deadline at all
- * @mapping: the file last drained; neighbouring VMAs often share it
- * @root: the anon_vma root last drained, likewise
+ * struct mn_drain - the state of one drain
+ * @mm: whose VMAs
+ * @flags: MN_WAIT_*
+ * @mmap_locked: whether mmap_lock is held, where the caller does not keep it
+ * @address: the start of the VMA that the walk goes on with
+ * @passed: which of that VMA's locks was waited for last, so that a lock which
+ *	somebody always holds is waited for once
+ * @mapping: the file passed last; neighbouring VMAs often share it
+ * @root: the anon_vma root passed last, likewise
+ * @file: pins @mapping where that had to be waited for
+ * @pinned_root: the same for @root
+ * @vmas: how many VMAs it has looked at
  * @waits: how many locks it had to wait for
  * @longest_ns: how long for the slowest of them
  */
-struct mn_drain_control {
-	unsigned long deadline;
-	bool bounded;
+struct mn_drain {
+	struct mm_struct *mm;
+	unsigned int flags;
+	bool mmap_locked;
+	unsigned long address;
+	enum mn_vma_lock passed;
 	struct address_space *mapping;
 	struct anon_vma *root;
+	struct file *file;
+	struct anon_vma *pinned_root;
+	unsigned int vmas;
 	unsigned int waits;
 	u64 longest_ns;
 };
 
-/* How many VMAs to pass between two looks at signals and the clock. */
+/* How many VMAs to pass between two looks at signals. */
 #define MN_DRAIN_BATCH	64
 
-/*
- * An rwsem cannot be waited for with a limit in time, so a worker waits, and
- * the registration for the worker. It may outlive the registration that gave
- * up: it holds a reference to what the lock is in.
- */
-struct mn_lock_wait {
-	struct work_struct work;
-	struct completion done;
-	refcount_t refs;
-	struct rw_semaphore *rwsem;
-	struct file *file;
-	struct anon_vma *root;
-};
-
-static void mn_lock_wait_put(struct mn_lock_wait *wait)
+/* Is the lock known to be free, or was it taken at once? See above. */
+static bool mn_pass_lock(struct rw_semaphore *rwsem)
 {
-	if (!refcount_dec_and_test(&wait->refs))
-		return;
-	if (wait->file)
-		fput(wait->file);
-	if (wait->root)
-		put_anon_vma(wait->root);
-	kfree(wait);
+	if (IS_ENABLED(CONFIG_MMU_NOTIFIER_LOOK))
+		return !rwsem_is_locked(rwsem);
+	if (!down_write_trylock(rwsem))
+		return false;
+	up_write(rwsem);
+	return true;
 }
 
-static void mn_lock_wait_work(struct work_struct *work)
+/* Page faults hold the VMA's own lock. */
+static bool mn_pass_vma(struct vm_area_struct *vma)
 {
-	struct mn_lock_wait *wait =
-		container_of(work, struct mn_lock_wait, work);
-
-	/* Only a writer waits for readers, and it is fair to both. */
-	down_write(wait->rwsem);
-	up_write(wait->rwsem);
-	complete(&wait->done);
-	mn_lock_wait_put(wait);
+#ifdef CONFIG_PER_VMA_LOCK
+	return mn_pass_lock(&vma->vm_lock->lock);
+#else
+	return true;
+#endif
 }
 
-static long mn_time_left(const struct mn_drain_control *drain)
-{
-	if (!drain->bounded)
-		return MAX_SCHEDULE_TIMEOUT;
-	return max_t(long, drain->deadline - jiffies, 0);
-}
-
-static int mn_interrupted(const struct mn_drain_control *drain)
-{
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	return mn_time_left(drain) ? 0 : -ETIME;
-}
-
-static void mn_waited(struct mn_drain_control *drain, u64 since)
-{
-	drain->waits++;
-	drain->longest_ns = max(drain->longest_ns, local_clock() - since);
-}
-
-/* Is the lock known to be free without taking it? See above. */
-static bool mn_looks_free(struct rw_semaphore *rwsem)
-{
-	return IS_ENABLED(CONFIG_X86) && !rwsem_is_locked(rwsem);
-}
-
-/* Wait for who holds an rmap lock: that of @file's mapping or of @root. */
-static noinline int mn_wait_rmap(struct mn_drain_control *drain,
-				 struct rw_semaphore *rwsem, struct file *file,
-				 struct anon_vma *root)
-{
-	struct mn_lock_wait *wait;
-	u64 since;
-	long left;
-
-	if (down_write_trylock(rwsem)) {
-		up_write(rwsem);
-		return 0;
-	}
-
-	might_lock(rwsem);
-	wait = kzalloc(sizeof(*wait), GFP_KERNEL);
-	if (!wait)
-		return -ENOMEM;
-	INIT_WORK(&wait->work, mn_lock_wait_work);
-	init_completion(&wait->done);
-	refcount_set(&wait->refs, 2);
-	wait->rwsem = rwsem;
-	if (file)
-		wait->file = get_file(file);
-	if (root) {
-		get_anon_vma(root);
-		wait->root = root;
-	}
-	queue_work(system_unbound_wq, &wait->work);
-
-	since = local_clock();
-	left = wait_for_completion_killable_timeout(&wait->done,
-						    mn_time_left(drain));
-	mn_waited(drain, since);
-	mn_lock_wait_put(wait);
-	if (left < 0)
-		return -EINTR;
-	return left ? 0 : -ETIME;
-}
-
-static int mn_drain_rmap(struct mn_drain_control *drain,
-			 struct rw_semaphore *rwsem, struct file *file,
-			 struct anon_vma *root)
-{
-	if (mn_looks_free(rwsem))
-		return 0;
-	return mn_wait_rmap(drain, rwsem, file, root);
-}
-
-static int mn_drain_file(struct mn_drain_control *drain,
-			 struct vm_area_struct *vma)
+static bool mn_pass_file(struct mn_drain *drain, struct vm_area_struct *vma)
 {
 	struct address_space *mapping =
 		vma->vm_file ? vma->vm_file->f_mapping : NULL;
 
-	if (!mapping || mapping == drain->mapping ||
-	    mmu_notifier_mutant("i_mmap"))
-		return 0;
+	if (!mapping || mapping == drain->mapping)
+		return true;
+	if (!mn_pass_lock(&mapping->i_mmap_rwsem))
+		return false;
 	drain->mapping = mapping;
-	return mn_drain_rmap(drain, &mapping->i_mmap_rwsem, vma->vm_file, NULL);
+	return true;
 }
 
-static int mn_drain_anon(struct mn_drain_control *drain,
-			 struct vm_area_struct *vma)
+static bool mn_pass_anon(struct mn_drain *drain, struct vm_area_struct *vma)
 {
 	/* Pairs with __anon_vma_prepare(), under mmap_lock for read too. */
 	struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
 
 	/* All anon_vmas that the VMA is linked to share one root. */
-	if (!anon_vma || anon_vma->root == drain->root ||
-	    mmu_notifier_mutant("anon_vma"))
-		return 0;
+	if (!anon_vma || anon_vma->root == drain->root)
+		return true;
+	if (!mn_pass_lock(&anon_vma->root->rwsem))
+		return false;
 	drain->root = anon_vma->root;
-	return mn_drain_rmap(drain, &drain->root->rwsem, NULL, drain->root);
+	return true;
 }
 
-#ifdef CONFIG_PER_VMA_LOCK
-/*
- * Wait for faults that hold the VMA's own lock. They are by threads of this
- * process and hold it no longer than one fault; meanwhile others fall back to
- * mmap_lock. A VMA cannot be pinned, so there is no worker and no deadline
- * within one wait.
- */
-static int mn_drain_vma(struct mn_drain_control *drain,
-			struct vm_area_struct *vma)
+/* The first of the VMA's locks after @passed that is held. */
+static enum mn_vma_lock mn_held_lock(struct mn_drain *drain,
+				     struct vm_area_struct *vma,
+				     enum mn_vma_lock passed)
 {
-	struct rw_semaphore *rwsem = &vma->vm_lock->lock;
-	u64 since;
+	if (passed < MN_VMA_LOCK && !mn_pass_vma(vma))
+		return MN_VMA_LOCK;
+	if (passed < MN_FILE_LOCK && !mn_pass_file(drain, vma))
+		return MN_FILE_LOCK;
+	if (passed < MN_ANON_LOCK && !mn_pass_anon(drain, vma))
+		return MN_ANON_LOCK;
+	return MN_NO_LOCK;
+}
 
-	if (mn_looks_free(rwsem) || mmu_notifier_mutant("vma_lock"))
-		return 0;
-	since = local_clock();
-	if (down_write_killable(rwsem))
+static bool mn_killable(const struct mn_drain *drain)
+{
+	return drain->flags & MN_WAIT_KILLABLE;
+}
+
+static bool mn_keeps_mmap_lock(const struct mn_drain *drain)
+{
+	return drain->flags & MN_WAIT_KEEP;
+}
+
+/*
+ * Walk on to the next VMA with a lock that is held, and return it. *@error is
+ * set where a signal ended the walk. mmap_lock is held.
+ */
+static struct vm_area_struct *mn_find_held(struct mn_drain *drain, int *error)
+{
+	VMA_ITERATOR(vmi, drain->mm, drain->address);
+	struct vm_area_struct *vma;
+	enum mn_vma_lock held;
+
+	for_each_vma(vmi, vma) {
+		/* A VMA that nobody touched starts where it did. */
+		if (likely(vma->vm_start != drain->address))
+			drain->passed = MN_NO_LOCK;
+		held = mn_held_lock(drain, vma, drain->passed);
+		if (held) {
+			drain->address = vma->vm_start;
+			drain->passed = held;
+			return vma;
+		}
+		if (++drain->vmas % MN_DRAIN_BATCH == 0) {
+			cond_resched();
+			if (mn_killable(drain) &&
+			    fatal_signal_pending(current)) {
+				*error = -EINTR;
+				break;
+			}
+		}
+	}
+	return NULL;
+}
+
+static void mn_unpin(struct mn_drain *drain)
+{
+	if (drain->file)
+		fput(drain->file);
+	if (drain->pinned_root)
+		put_anon_vma(drain->pinned_root);
+}
+
+/* Pin the rmap lock that @vma was found with. */
+static struct rw_semaphore *mn_pin_rmap(struct mn_drain *drain,
+					struct vm_area_struct *vma)
+{
+	if (drain->passed == MN_FILE_LOCK) {
+		if (drain->file)
+			fput(drain->file);
+		drain->file = get_file(vma->vm_file);
+		return &drain->file->f_mapping->i_mmap_rwsem;
+	}
+	if (drain->pinned_root)
+		put_anon_vma(drain->pinned_root);
+	drain->pinned_root = vma->anon_vma->root;
+	get_anon_vma(drain->pinned_root);
+	return &drain->pinned_root->rwsem;
+}
+
+/* Wait for who holds @rwsem: only a writer waits for readers, and is fair. */
+static int mn_wait_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem)
+{
+	if (!mn_killable(drain))
+		down_write(rwsem);
+	else if (down_write_killable(rwsem))
 		return -EINTR;
 	up_write(rwsem);
-	mn_waited(drain, since);
+
+	if (mn_keeps_mmap_lock(drain))
+		return 0;
+	if (!mn_killable(drain))
+		mmap_read_lock(drain->mm);
+	else if (mmap_read_lock_killable(drain->mm))
+		return -EINTR;
+	drain->mmap_locked = true;
 	return 0;
 }
-#else
-static int mn_drain_vma(struct mn_drain_control *drain,
-			struct vm_area_struct *vma)
+
+/*
+ * Wait for page faults that hold a VMA's own lock. As everywhere, that is done
+ * under mmap_lock for write: UFFDIO_MOVE waits for a second VMA lock while it
+ * has one, so two who wait for VMA locks at a time could deadlock with it.
+ */
+static int mn_wait_vma(struct mn_drain *drain)
 {
+	struct vm_area_struct *vma;
+
+	if (!mn_keeps_mmap_lock(drain)) {
+		if (!mn_killable(drain))
+			mmap_write_lock(drain->mm);
+		else if (mmap_write_lock_killable(drain->mm))
+			return -EINTR;
+		drain->mmap_locked = true;
+	}
+	vma = vma_lookup(drain->mm, drain->address);
+	if (vma)
+		vma_start_write(vma);
+	if (drain->mmap_locked)
+		mmap_write_downgrade(drain->mm);
 	return 0;
 }
-#endif
+
+/* Wait for what mn_find_held() found, without mmap_lock where that may be. */
+static int mn_wait_held(struct mn_drain *drain, struct vm_area_struct *vma)
+{
+	struct rw_semaphore *rwsem = NULL;
+
+	if (drain->passed != MN_VMA_LOCK)
+		rwsem = mn_pin_rmap(drain, vma);
+	/* What is not pinned may become something else. */
+	drain->mapping = drain->file ? drain->file->f_mapping : NULL;
+	drain->root = drain->pinned_root;
+	if (drain->mmap_locked)
+		mmap_read_unlock(drain->mm);
+	drain->mmap_locked = false;
+	return rwsem ? mn_wait_rmap(drain, rwsem) : mn_wait_vma(drain);
+}
 
 /**
- * mn_drain - wait for the sections that may be unaware of a publication
+ * mn_drain - wait for the unaware sections
  * @mm: the address space
- * @start: first address that matters, in bytes
- * @last: last address that matters
+ * @flags: MN_WAIT_*
  *
- * Looks once at each lock of each VMA in the range, and waits for those that
- * are held; never holds one, never has two.
+ * Looks once at each lock of each VMA, and waits for those that are held;
+ * never holds two of them.
  *
- * Context: process context, sleeps. mmap_lock has been held since the
- * publication, for write then, for read at least now.
- * Return: 0; -EINTR on a fatal signal; -ETIME after register_timeout_ms;
- * -ENOMEM.
+ * Context: process context, sleeps. mmap_lock has been held for write since the
+ * publication. With MN_WAIT_KEEP it stays so. Else it is held for read only
+ * while the walk goes over VMAs, and not at all when this returns.
+ * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE.
  */
-int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last)
+int mn_drain(struct mm_struct *mm, unsigned int flags)
 {
-	unsigned int timeout_ms = READ_ONCE(mn_register_timeout_ms);
-	struct mn_drain_control drain = {
-		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
-		.bounded = timeout_ms,
-	};
 	u64 began = trace_mmu_notifier_drain_enabled() ? local_clock() : 0;
-	VMA_ITERATOR(vmi, mm, start);
+	struct mn_drain drain = { .mm = mm, .flags = flags };
 	struct vm_area_struct *vma;
-	unsigned int vmas = 0;
-	bool shared;
+	u64 since;
 	int ret = 0;
 
-	mmap_assert_locked(mm);
-
-	/*
-	 * The full barrier of "publish, barrier, look". Pairs with the
-	 * instruction by which a section takes its lock.
-	 */
-	smp_mb();
-
-	/*
-	 * Per-VMA locks are taken by users of the mm only, and who becomes one
-	 * after this finds the subscription. Pairs with the atomic operations
-	 * on mm_users.
-	 */
-	shared = current->mm != mm || atomic_read(&mm->mm_users) > 1;
-
-	for_each_vma_range(vmi, vma, last + 1) {
-		ret = shared ? mn_drain_vma(&drain, vma) : 0;
-		if (!ret)
-			ret = mn_drain_file(&drain, vma);
-		if (!ret)
-			ret = mn_drain_anon(&drain, vma);
-		if (!ret && ++vmas % MN_DRAIN_BATCH == 0) {
-			cond_resched();
-			ret = mn_interrupted(&drain);
-		}
-		if (ret)
-			break;
+	mmap_assert_write_locked(mm);
+	if (!mn_keeps_mmap_lock(&drain)) {
+		mmap_write_downgrade(mm);
+		drain.mmap_locked = true;
 	}
 
 	/*
-	 * What a section did before it released the lock that was seen free
-	 * comes before what the caller does now. Pairs with that release.
+	 * B: "publish, barrier, look". Pairs with the instruction by which a
+	 * section takes its lock, before it reads mm->notifier_subscriptions.
 	 */
-	smp_rmb();
+	smp_mb();
+
+	while (!ret && (vma = mn_find_held(&drain, &ret))) {
+		since = local_clock();
+		ret = mn_wait_held(&drain, vma);
+		since = local_clock() - since;
+		drain.longest_ns = max(drain.longest_ns, since);
+		drain.waits++;
+	}
+	if (drain.mmap_locked)
+		mmap_read_unlock(mm);
+	mn_unpin(&drain);
+
+	/*
+	 * C: what a section did before it released the lock that was seen free
+	 * comes before all that the caller does now. Pairs with that release.
+	 */
+	smp_mb();
+
 	if (trace_mmu_notifier_drain_enabled() && began)
-		trace_mmu_notifier_drain(mm, vmas, drain.waits,
+		trace_mmu_notifier_drain(mm, drain.vmas, drain.waits,
 					 local_clock() - began,
 					 drain.longest_ns, ret);
 	return ret;
+}
+
+/**
+ * mn_locks_free - is no lock held that a section could be under?
+ * @mm: the address space
+ *
+ * Context: process context. mmap_lock has been held for write since the
+ * publication.
+ * Return: true if there is nothing to wait for; false promises nothing.
+ */
+bool mn_locks_free(struct mm_struct *mm)
+{
+	struct mn_drain drain = { .mm = mm };
+	int error = 0;
+	bool free;
+
+	smp_mb();	/* B, as in mn_drain() */
+	free = !mn_find_held(&drain, &error);
+	smp_mb();	/* C, as in mn_drain() */
+	return free;
 }

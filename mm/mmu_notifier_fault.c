@@ -63,7 +63,7 @@ static bool mn_vma_allows(struct vm_area_struct *vma, bool write, bool remote)
 static bool mn_may_store(const struct vm_area_struct *vma, bool writable,
 			 bool dirty)
 {
-	return writable && (dirty || mmu_notifier_mutant("fault_dirty")) &&
+	return writable && dirty &&
 	       (vma->vm_flags & (VM_WRITE | VM_SHADOW_STACK)) == VM_WRITE;
 }
 
@@ -78,14 +78,6 @@ static bool mn_show(struct mn_access *access, spinlock_t *ptl,
 	if (access->write && !mapping->writable)
 		return false;
 
-	if (mmu_notifier_mutant("fault_ptl")) {
-		/* Time for somebody else to take the page away. */
-		spin_unlock(ptl);
-		mdelay(1);
-		access->ret = access->map(mapping, access->arg);
-		spin_lock(ptl);
-		return true;
-	}
 	access->ret = access->map(mapping, access->arg);
 	return true;
 }

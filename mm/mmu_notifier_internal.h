@@ -9,8 +9,10 @@
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rculist.h>
+#include <linux/sched/clock.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <trace/events/mmu_notifier.h>
 
 /**
  * enum mn_kind - what a list subscription may want to be told
@@ -29,20 +31,37 @@ enum mn_kind {
 };
 
 /**
+ * enum mn_itree_state - whether sections know of interval subscriptions
+ * @MN_ITREE_NONE: none was ever inserted into this mm
+ * @MN_ITREE_PUBLISHED: sections that begin now know of them, older ones do not
+ * @MN_ITREE_READY: the older ones have ended; insertions wait for nothing
+ */
+enum mn_itree_state {
+	MN_ITREE_NONE,
+	MN_ITREE_PUBLISHED,
+	MN_ITREE_READY,
+};
+
+/**
  * struct mmu_notifier_subscriptions - all that subscribes to one mm
- * @srcu: the domain that walks of @list are in
+ * @srcu: the domain that tracked sections and walks of @list are in; NULL
+ *	until the first list subscription
  * @list: the list subscriptions, youngest first, so that births decrease;
  *	read under SRCU, changed under @lock
  * @nr: how many on @list want what, so that a hook need not walk it in vain;
  *	changed under @lock
- * @lock: protects changes of @list, &mmu_notifier.users, and all of the
- *	interval tree's fields below
- * @active: how many sections that know of the tree are under way
+ * @track: whether sections enter @srcu; set before the first subscription
+ *	with range callbacks is published, and never cleared
+ * @lock: protects changes of @list, @drained, &mmu_notifier.users, and all of
+ *	the fields of intervals, from @itree_state on
+ * @epoch: how many list subscriptions were published; changed under mmap_lock
+ *	for write
+ * @drained: every section that @track or a subscription born by this epoch
+ *	could have missed has ended; 0: not even one drain was completed
+ * @itree_state: whether sections know of intervals
+ * @itree_waiters: how many insertions wait for @itree_state to become ready
+ * @active: how many sections that know of intervals are under way
  * @waiting: whether somebody waits for @seq to move on
- * @epoch: how many publications there were; changed under mmap_lock for write
- * @drained: every section of an epoch below this has ended
- * @itree_birth: the epoch at which interval subscriptions began to exist on
- *	this mm, 0 if never; changed under mmap_lock for write
  * @seq: the collision sequence of interval subscriptions. Odd: a section under
  *	way meets some of them, and the tree must not change. Even: no such.
  *	Who waits for it to move on waits for its address (wait_var_event())
@@ -56,12 +75,15 @@ struct mmu_notifier_subscriptions {
 	struct srcu_struct *srcu;
 	struct hlist_head list;
 	unsigned int nr[MN_KINDS];
+	bool track;
 	spinlock_t lock;	/* the list and the tree, see above */
-	unsigned int active : 31;
-	unsigned int waiting : 1;
 	unsigned long epoch;
 	unsigned long drained;
-	unsigned long itree_birth;
+
+	enum mn_itree_state itree_state;
+	unsigned int itree_waiters;
+	unsigned int active : 31;
+	unsigned int waiting : 1;
 	unsigned long seq;
 	struct rb_root_cached itree;
 	struct hlist_head deferred;
@@ -72,15 +94,54 @@ struct mmu_notifier_subscriptions {
 	((unsigned long)min_t(u64, ULONG_MAX,				\
 			      GENMASK_ULL(MMU_NOTIFIER_EPOCH_BITS - 1, 0)))
 
+/*
+ * How to wait for sections. mmap_lock is held for write at first; who does not
+ * keep it finds it released.
+ */
+#define MN_WAIT_KILLABLE	BIT(0)	/* a fatal signal ends the wait */
+#define MN_WAIT_KEEP		BIT(1)	/* the caller's mmap_lock stays held */
+
 /* Iterate over the list subscriptions of @subs; the caller is in SRCU. */
 #define mn_for_each(sub, subs)						\
 	hlist_for_each_entry_srcu(sub, &(subs)->list, hlist,		\
 				  srcu_read_lock_held((subs)->srcu))
 
-/* How long a registration may wait for locks (ms, 0: for ever). */
-extern unsigned int mn_register_timeout_ms;
+/*
+ * How long a callback takes, for its tracepoint, which the latencies in debugfs
+ * come from as well. While nobody looks, a nop before it and one after.
+ */
+static inline u64 mn_clock(void)
+{
+	return trace_mmu_notifier_callback_enabled() ? local_clock() : 0;
+}
 
+/* A macro, so that the arguments are looked up only if somebody looks. */
+#define mn_trace_callback(...)						\
+do {									\
+	if (trace_mmu_notifier_callback_enabled())			\
+		__mn_trace_callback(__VA_ARGS__);			\
+} while (0)
+
+/* mm/mmu_notifier.c */
+void __mn_trace_callback(void *callback, struct mm_struct *mm,
+			 unsigned long start, unsigned long end, u64 began,
+			 int ret);
 void *mn_callback_of(const struct mmu_notifier_ops *ops);
-int mn_drain(struct mm_struct *mm, unsigned long start, unsigned long last);
+struct mmu_notifier_subscriptions *mn_get_subscriptions(struct mm_struct *mm,
+							bool with_domain);
+int mn_wait(struct mm_struct *mm, unsigned int flags);
+
+/* mm/mmu_interval_notifier.c */
+int mn_itree_start(struct mmu_notifier_subscriptions *subs,
+		   const struct mmu_notifier_range *range);
+void mn_itree_end(struct mmu_notifier_subscriptions *subs);
+#if IS_ENABLED(CONFIG_KUNIT)
+int mn_itree_publish(struct mm_struct *mm);
+int mn_itree_settle(struct mm_struct *mm, int error);
+#endif
+
+/* mm/mmu_notifier_drain.c */
+int mn_drain(struct mm_struct *mm, unsigned int flags);
+bool mn_locks_free(struct mm_struct *mm);
 
 #endif

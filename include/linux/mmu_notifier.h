@@ -29,7 +29,6 @@
 #include <linux/mmap_lock.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
-#include <linux/stringify.h>
 #include <linux/types.h>
 
 struct mmu_interval_notifier;
@@ -70,8 +69,11 @@ enum mmu_notifier_event {
 
 /* The callbacks of this section may sleep. */
 #define MMU_NOTIFIER_RANGE_BLOCKABLE	BIT(0)
-/* The section found subscriptions when it began: its end has to tell them. */
-#define MMU_NOTIFIER_RANGE_ANNOUNCED	BIT(1)
+/* From start to end: the section knew of intervals, and counted itself. */
+#define MMU_NOTIFIER_RANGE_COUNTED	BIT(1)
+/* From start to end: the section is in the mm's SRCU domain, by this index. */
+#define MMU_NOTIFIER_RANGE_TRACKED	BIT(2)
+#define MMU_NOTIFIER_RANGE_SRCU_INDEX	BIT(3)
 
 /**
  * struct mmu_notifier_ops - what a subscription wants to be told
@@ -167,7 +169,8 @@ struct mmu_notifier_ops {
 	 * where the subscription is unregistered in between.
 	 *
 	 * Context: mmap_lock, a per-VMA lock, an i_mmap_rwsem or an anon_vma
-	 * lock is held. May sleep if mmu_notifier_range_blockable(), else it
+	 * lock is held, and the mm's SRCU domain from here to the end. May sleep
+	 * if mmu_notifier_range_blockable(), else it
 	 * returns -EAGAIN where it would have to: the caller then leaves the
 	 * range alone, and this subscription gets no end for it. Must not
 	 * take any of those locks nor allocate memory that waits for reclaim.
@@ -222,6 +225,7 @@ struct mmu_notifier_ops {
  *	a section of an earlier epoch do not concern it
  * @users: references of mmu_notifier_get(); 1 after mmu_notifier_register(),
  *	0 after mmu_notifier_unregister()
+ * @put_idx: by which mmu_notifier_synchronize() waits for it to be freed
  */
 struct mmu_notifier {
 	struct hlist_node hlist;
@@ -230,6 +234,7 @@ struct mmu_notifier {
 	struct rcu_head rcu;
 	unsigned long birth;
 	unsigned int users;
+	int put_idx;
 };
 
 /**
@@ -256,7 +261,8 @@ struct mmu_interval_notifier_ops {
  * @interval_tree: the range, both ends included, and its place in the tree
  * @ops: what it wants to be told
  * @mm: the address space; a reference (mmgrab()) is held while inserted
- * @deferred_item: links it while an invalidation keeps the tree from changing
+ * @deferred_item: links it while an invalidation keeps the tree from changing;
+ *	poisoned once it was removed
  * @invalidate_seq: the sequence of the last invalidation that met it
  */
 struct mmu_interval_notifier {
@@ -309,7 +315,7 @@ extern struct lockdep_map __mmu_notifier_invalidate_range_start_map;
  * @flags: MMU_NOTIFIER_RANGE_*
  * @event: why
  * @epoch: how much of the mm's subscriptions the section knows of; set and
- *	read by the core only, valid with MMU_NOTIFIER_RANGE_ANNOUNCED
+ *	read by the core only, valid with MMU_NOTIFIER_RANGE_TRACKED
  * @owner: the driver that causes it, for MMU_NOTIFY_MIGRATE and
  *	MMU_NOTIFY_EXCLUSIVE only
  *
@@ -439,39 +445,27 @@ int mmu_notifier_fault_atomic(struct mm_struct *mm, unsigned long address,
 /* True while an invalidate_page subscription exists anywhere. */
 DECLARE_STATIC_KEY_FALSE(mmu_notifier_page_key);
 
-#ifdef CONFIG_MMU_NOTIFIER_MUTANTS
-bool mmu_notifier_mutant(const char *name);
-#else
-static inline bool mmu_notifier_mutant(const char *name)
-{
-	return false;
-}
-#endif
-
 /**
  * mmu_notifier_invalidate_page - tell that mapped memory changed
- * @_mm: the address space
- * @_address: first address whose entry changed, in bytes
- * @_size: how many bytes were mapped by the entries that changed
+ * @mm: the address space
+ * @address: first address whose entry changed, in bytes
+ * @size: how many bytes were mapped by the entries that changed
  *
  * The hook for code that has just removed, replaced, moved or restricted a
  * present entry. A nop while no &mmu_notifier_ops.invalidate_page subscription
- * exists on the machine. A macro, so that a test build can switch off a
- * single call by its file and line.
+ * exists on the machine.
  *
  * Context: under the PTL under which the entry was changed, before it is
  * dropped.
  */
-#define mmu_notifier_invalidate_page(_mm, _address, _size)		\
-do {									\
-	struct mm_struct *__mn_mm = (_mm);				\
-									\
-	if (static_branch_unlikely(&mmu_notifier_page_key) &&		\
-	    mm_has_notifiers(__mn_mm) &&				\
-	    !mmu_notifier_mutant(__FILE__ ":" __stringify(__LINE__)))	\
-		__mmu_notifier_invalidate_page(__mn_mm, _address,	\
-					       _size);			\
-} while (0)
+static inline void mmu_notifier_invalidate_page(struct mm_struct *mm,
+						unsigned long address,
+						unsigned long size)
+{
+	if (static_branch_unlikely(&mmu_notifier_page_key) &&
+	    mm_has_notifiers(mm))
+		__mmu_notifier_invalidate_page(mm, address, size);
+}
 
 /**
  * mmu_notifier_range_blockable - may the callbacks of this section sleep?
@@ -577,7 +571,8 @@ mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 	if (mmu_notifier_range_blockable(range))
 		might_sleep();
 
-	if (unlikely(range->flags & MMU_NOTIFIER_RANGE_ANNOUNCED))
+	if (unlikely(range->flags & (MMU_NOTIFIER_RANGE_COUNTED |
+				     MMU_NOTIFIER_RANGE_TRACKED)))
 		__mmu_notifier_invalidate_range_end(range);
 }
 

@@ -110,7 +110,7 @@ static void mn_test_aware_section(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sub.ends, 1);
 }
 
-/* These sections hold no lock that the drain could wait for. */
+/* These sections hold no lock that a registration could wait for. */
 static void mn_test_unaware_section(struct kunit *test)
 {
 	struct mmu_notifier_range first, second;
@@ -483,6 +483,32 @@ static void mn_test_interval_unaware(struct kunit *test)
 	mmu_notifier_unregister(&list.mn, current->mm);
 }
 
+/* What the core noted in a range does not outlive the section. */
+static void mn_test_range_used_again(struct kunit *test)
+{
+	struct mn_test_interval interval = {};
+	struct mmu_notifier_range range;
+	struct mn_test_sub list = {};
+
+	mn_test_register(test, &list.mn, &mn_test_range_ops);
+	mn_test_insert(test, &interval, PAGE_SIZE, PAGE_SIZE);
+	mn_test_range(&range);
+	mmu_notifier_invalidate_range_start(&range);
+	KUNIT_EXPECT_EQ(test, range.flags & (MMU_NOTIFIER_RANGE_COUNTED |
+					     MMU_NOTIFIER_RANGE_TRACKED),
+			MMU_NOTIFIER_RANGE_COUNTED |
+			MMU_NOTIFIER_RANGE_TRACKED);
+	mmu_notifier_invalidate_range_end(&range);
+	KUNIT_EXPECT_EQ(test, +range.flags, MMU_NOTIFIER_RANGE_BLOCKABLE);
+	/* An end without a start, as of an mm without subscriptions. */
+	mmu_notifier_invalidate_range_end(&range);
+	KUNIT_EXPECT_EQ(test, list.ends, 1);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
+
+	mmu_interval_notifier_remove(&interval.sub);
+	mmu_notifier_unregister(&list.mn, current->mm);
+}
+
 static void mn_test_interval_refused(struct kunit *test)
 {
 	struct mn_test_interval interval = { .refuse = true };
@@ -512,8 +538,10 @@ static void mn_test_interval_refused(struct kunit *test)
 
 static void mn_test_interval_range(struct kunit *test)
 {
-	struct mmu_interval_notifier sub;
+	struct mmu_interval_notifier sub, before;
 
+	memset(&sub, 0x5a, sizeof(sub));
+	before = sub;
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
 			mmu_interval_notifier_insert(&sub, current->mm, 0, 0,
 						     &mn_test_interval_ops));
@@ -527,6 +555,8 @@ static void mn_test_interval_range(struct kunit *test)
 							    0, 0,
 							    &mn_test_interval_ops));
 	mmap_write_unlock(current->mm);
+	/* Drivers look at it to know whether it was inserted. */
+	KUNIT_EXPECT_MEMEQ(test, &sub, &before, sizeof(sub));
 }
 
 /* --- get and put --- */
@@ -628,10 +658,9 @@ static void mn_test_epoch_limit(struct kunit *test)
 	subs->epoch = MN_EPOCH_MAX;
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
 			mmu_notifier_register(&sub.mn, current->mm));
-	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
-			mmu_interval_notifier_insert(&interval.sub,
-						     current->mm, 0, PAGE_SIZE,
-						     &mn_test_interval_ops));
+	/* Intervals have no births. */
+	mn_test_insert(test, &interval, 0, PAGE_SIZE);
+	mmu_interval_notifier_remove(&interval.sub);
 	subs->epoch = MN_EPOCH_MAX - 1;
 	mn_test_register(test, &sub.mn, &mn_test_range_ops);
 	KUNIT_EXPECT_EQ(test, sub.mn.birth, MN_EPOCH_MAX);
@@ -641,85 +670,313 @@ static void mn_test_epoch_limit(struct kunit *test)
 
 /* --- What a registration waits for --- */
 
-struct mn_test_holder {
+/* Somebody else who does something for a while, on behalf of the test's mm. */
+struct mn_test_other {
 	struct work_struct work;
-	struct completion held;
+	struct completion began;
+	void (*begin)(struct mn_test_other *other);
+	void (*end)(struct mn_test_other *other);
+	struct mm_struct *mm;
 	struct rw_semaphore *rwsem;
+	struct mmu_notifier_range range;
 	unsigned int ms;
+	bool done;
 };
 
-static void mn_test_hold(struct work_struct *work)
+static void mn_test_other_work(struct work_struct *work)
 {
-	struct mn_test_holder *holder =
-		container_of(work, struct mn_test_holder, work);
+	struct mn_test_other *other =
+		container_of(work, struct mn_test_other, work);
 
-	down_read(holder->rwsem);
-	complete(&holder->held);
-	msleep(holder->ms);
-	up_read(holder->rwsem);
+	other->begin(other);
+	complete(&other->began);
+	msleep(other->ms);
+	WRITE_ONCE(other->done, true);
+	other->end(other);
 }
 
-/* Have somebody else read-hold the lock of @vma's anon_vma for @ms. */
-static void mn_test_hold_anon(struct mn_test_holder *holder,
-			      unsigned long address, unsigned int ms)
+static void mn_test_other_begin(struct mn_test_other *other, unsigned int ms)
 {
-	mmap_read_lock(current->mm);
-	holder->rwsem = &vma_lookup(current->mm, address)->anon_vma->root->rwsem;
-	mmap_read_unlock(current->mm);
-	holder->ms = ms;
-	INIT_WORK_ONSTACK(&holder->work, mn_test_hold);
-	init_completion(&holder->held);
-	queue_work(system_unbound_wq, &holder->work);
-	wait_for_completion(&holder->held);
+	other->mm = current->mm;
+	other->ms = ms;
+	other->done = false;
+	INIT_WORK_ONSTACK(&other->work, mn_test_other_work);
+	init_completion(&other->began);
+	queue_work(system_unbound_wq, &other->work);
+	wait_for_completion(&other->began);
 }
 
-static void mn_test_drain_waits(struct kunit *test)
+static void mn_test_other_end(struct mn_test_other *other)
 {
-	unsigned int timeout_ms = mn_register_timeout_ms;
-	struct mn_test_sub range = { .mn.ops = &mn_test_range_ops };
-	struct mn_test_sub page = { .mn.ops = &mn_test_page_ops };
-	struct mn_test_interval interval = {};
-	struct mn_test_holder holder;
-	unsigned long address, before;
+	flush_work(&other->work);
+	destroy_work_on_stack(&other->work);
+}
 
-	address = mn_test_mmap(test);
+static void mn_test_lock_rmap(struct mn_test_other *other)
+{
+	down_read(other->rwsem);
+}
+
+static void mn_test_unlock_rmap(struct mn_test_other *other)
+{
+	up_read(other->rwsem);
+}
+
+static void mn_test_lock_mmap(struct mn_test_other *other)
+{
+	mmap_write_lock(other->mm);
+}
+
+static void mn_test_unlock_mmap(struct mn_test_other *other)
+{
+	mmap_write_unlock(other->mm);
+}
+
+static void mn_test_begin_section(struct mn_test_other *other)
+{
+	mmu_notifier_range_init(&other->range, MMU_NOTIFY_CLEAR, 0, other->mm,
+				PAGE_SIZE, 2 * PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(&other->range);
+}
+
+static void mn_test_end_section(struct mn_test_other *other)
+{
+	mmu_notifier_invalidate_range_end(&other->range);
+}
+
+/* Have somebody else read-hold the lock of the anon_vma of a page for @ms. */
+static void mn_test_hold_anon(struct kunit *test, struct mn_test_other *other,
+			      unsigned int ms)
+{
+	unsigned long address = mn_test_mmap(test);
+
 	KUNIT_ASSERT_NE(test, address, 0);
 	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)address));
+	mmap_read_lock(current->mm);
+	other->rwsem = &vma_lookup(current->mm, address)->anon_vma->root->rwsem;
+	mmap_read_unlock(current->mm);
+	mn_test_other_begin(other, ms);
+}
 
-	/* It gives up in time, and leaves nothing behind. */
-	mn_register_timeout_ms = 50;
-	mn_test_hold_anon(&holder, address, 500);
-	KUNIT_EXPECT_EQ(test, -ETIME,
-			mmu_notifier_register(&range.mn, current->mm));
-	KUNIT_EXPECT_TRUE(test,
-			  hlist_empty(&current->mm->notifier_subscriptions->list));
+/* So many VMAs that a tracked mm's registration waits for a grace period. */
+static void mn_test_map_many(struct kunit *test)
+{
+	unsigned long start;
+	int i;
 
+	start = kunit_vm_mmap(test, NULL, 0, 2 * MN_FEW_VMAS * PAGE_SIZE,
+			      PROT_READ, MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, start, 0);
+	for (i = 0; i < MN_FEW_VMAS; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				vm_munmap(start + 2 * i * PAGE_SIZE,
+					  PAGE_SIZE));
+	KUNIT_ASSERT_GT(test, current->mm->map_count, MN_FEW_VMAS);
+}
+
+/* The first registration waits for who holds a lock; later ones do not. */
+static void mn_test_first_waits(struct kunit *test)
+{
+	struct mn_test_sub range = { .mn.ops = &mn_test_range_ops };
+	struct mn_test_sub later = { .mn.ops = &mn_test_range_ops };
+	struct mn_test_sub page = { .mn.ops = &mn_test_page_ops };
+	struct mn_test_other other = {
+		.begin = mn_test_lock_rmap, .end = mn_test_unlock_rmap,
+	};
+
+	mn_test_map_many(test);
+	mn_test_hold_anon(test, &other, 500);
 	/* Who has only invalidate_page does not wait at all, */
 	KUNIT_EXPECT_EQ(test, 0, mmu_notifier_register(&page.mn, current->mm));
-	/* nor does an interval where nobody holds a lock. */
-	mn_test_insert(test, &interval, PAGE_SIZE, PAGE_SIZE);
-	KUNIT_EXPECT_TRUE(test, rwsem_is_locked(holder.rwsem));
-	mmu_interval_notifier_remove(&interval.sub);
-	/* But the interval of that page does. */
-	KUNIT_EXPECT_EQ(test, -ETIME,
-			mmu_interval_notifier_insert(&interval.sub, current->mm,
-						     address, PAGE_SIZE,
-						     &mn_test_interval_ops));
-	flush_work(&holder.work);
-	destroy_work_on_stack(&holder.work);
-
-	/* With time enough it waits as long as it takes. */
-	mn_register_timeout_ms = 0;
-	mn_test_hold_anon(&holder, address, 100);
-	before = jiffies;
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(other.done));
+	KUNIT_EXPECT_FALSE(test,
+			   mn_is_tracked(current->mm->notifier_subscriptions));
+	/* and nobody who wants ranges was spared the wait by that. */
 	KUNIT_EXPECT_EQ(test, 0, mmu_notifier_register(&range.mn, current->mm));
-	KUNIT_EXPECT_GE(test, jiffies_to_msecs(jiffies - before), 80);
-	flush_work(&holder.work);
-	destroy_work_on_stack(&holder.work);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
+	KUNIT_EXPECT_TRUE(test,
+			  mn_is_tracked(current->mm->notifier_subscriptions));
+	mn_test_other_end(&other);
 
-	mn_register_timeout_ms = timeout_ms;
+	/* All sections are tracked: the lock is nobody's section. */
+	mn_test_hold_anon(test, &other, 500);
+	KUNIT_EXPECT_EQ(test, 0, mmu_notifier_register(&later.mn, current->mm));
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(other.done));
+	mn_test_other_end(&other);
+
+	mmu_notifier_unregister(&later.mn, current->mm);
 	mmu_notifier_unregister(&range.mn, current->mm);
 	mmu_notifier_unregister(&page.mn, current->mm);
+}
+
+/* A tracked section is waited for, under whatever lock it is. */
+static void mn_test_later_waits(struct kunit *test)
+{
+	struct mn_test_sub first = {}, later = { .mn.ops = &mn_test_range_ops };
+	struct mn_test_interval interval = {};
+	struct mn_test_other other = {
+		.begin = mn_test_begin_section, .end = mn_test_end_section,
+	};
+
+	mn_test_map_many(test);
+	mn_test_register(test, &first.mn, &mn_test_range_ops);
+	mn_test_other_begin(&other, 100);
+	KUNIT_EXPECT_EQ(test, 0, mmu_notifier_register(&later.mn, current->mm));
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
+	mn_test_other_end(&other);
+	KUNIT_EXPECT_EQ(test, first.starts, 1);
+	KUNIT_EXPECT_EQ(test, first.ends, 1);
+	KUNIT_EXPECT_EQ(test, later.starts, 0);
+	KUNIT_EXPECT_EQ(test, later.ends, 0);
+
+	/* So does the first interval. */
+	mn_test_other_begin(&other, 100);
+	mn_test_insert(test, &interval, PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
+	mn_test_other_end(&other);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
+
+	/* And who unregisters. */
+	mn_test_other_begin(&other, 100);
+	mmu_notifier_unregister(&later.mn, current->mm);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
+	mn_test_other_end(&other);
+
+	mmu_interval_notifier_remove(&interval.sub);
+	mmu_notifier_unregister(&first.mn, current->mm);
+}
+
+/* Who finds a subscription that somebody else waits for waits as well. */
+static void mn_test_get_waits(struct kunit *test)
+{
+	struct mmu_notifier_subscriptions *subs;
+	struct mmu_notifier *found, *sub;
+	struct mn_test_other other = {
+		.begin = mn_test_begin_section, .end = mn_test_end_section,
+	};
+	struct mn_test_sub first = {};
+
+	mn_test_map_many(test);
+	mn_test_register(test, &first.mn, &mn_test_range_ops);
+	subs = current->mm->notifier_subscriptions;
+	mn_test_other_begin(&other, 100);
+
+	/* Another caller has published, and not waited yet. */
+	mmap_write_lock(current->mm);
+	sub = mn_get(&mn_test_get_ops, current->mm);
+	mmap_write_unlock(current->mm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, sub);
+	KUNIT_EXPECT_TRUE(test, mn_must_wait(sub));
+
+	found = mmu_notifier_get(&mn_test_get_ops, current->mm);
+	KUNIT_EXPECT_PTR_EQ(test, found, sub);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
+	KUNIT_EXPECT_FALSE(test, mn_must_wait(sub));
+	KUNIT_EXPECT_EQ(test, subs->drained, sub->birth);
+	mn_test_other_end(&other);
+
+	mmu_notifier_put(sub);
+	mmu_notifier_put(sub);
+	mmu_notifier_synchronize();
+	mmu_notifier_unregister(&first.mn, current->mm);
+}
+
+/* Waits end in any order: a later one is not taken back by an earlier one. */
+static void mn_test_waits_overtake(struct kunit *test)
+{
+	struct mmu_notifier_subscriptions *subs;
+	struct mn_test_sub subs_of[2] = {};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(subs_of); i++)
+		mn_test_register(test, &subs_of[i].mn, &mn_test_range_ops);
+	subs = current->mm->notifier_subscriptions;
+	KUNIT_EXPECT_EQ(test, subs->drained, subs_of[1].mn.birth);
+	mn_set_drained(&subs_of[0].mn);
+	KUNIT_EXPECT_EQ(test, subs->drained, subs_of[1].mn.birth);
+	for (i = 0; i < ARRAY_SIZE(subs_of); i++)
+		mmu_notifier_unregister(&subs_of[i].mn, current->mm);
+}
+
+/* The first interval waits, in an mm that has no list subscriptions either. */
+static void mn_test_interval_first(struct kunit *test)
+{
+	struct mn_test_interval first = {}, later = {};
+	struct mmu_notifier_subscriptions *subs;
+	struct mn_test_other other = {
+		.begin = mn_test_lock_rmap, .end = mn_test_unlock_rmap,
+	};
+
+	mn_test_hold_anon(test, &other, 100);
+	mn_test_insert(test, &first, PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
+	mn_test_other_end(&other);
+	subs = current->mm->notifier_subscriptions;
+	KUNIT_EXPECT_EQ(test, subs->itree_state, MN_ITREE_READY);
+	/* Intervals alone need no domain, and no section an SRCU reader. */
+	KUNIT_EXPECT_PTR_EQ(test, subs->srcu, NULL);
+	KUNIT_EXPECT_FALSE(test, subs->track);
+
+	/* Later ones take no lock of the mm and wait for nobody. */
+	other.begin = mn_test_lock_mmap;
+	other.end = mn_test_unlock_mmap;
+	mn_test_other_begin(&other, 500);
+	mn_test_insert(test, &later, PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(other.done));
+	mn_test_other_end(&other);
+
+	mmu_interval_notifier_remove(&later.sub);
+	mmu_interval_notifier_remove(&first.sub);
+}
+
+/* An insertion that fails stops the counting, unless another one waits. */
+static void mn_test_interval_failed(struct kunit *test)
+{
+	struct mmu_notifier_subscriptions *subs;
+	struct mm_struct *mm = current->mm;
+	struct mmu_notifier_range range;
+
+	mmap_write_lock(mm);
+	KUNIT_ASSERT_EQ(test, 0, mn_itree_publish(mm));
+	KUNIT_ASSERT_EQ(test, 0, mn_itree_publish(mm));
+	mmap_write_unlock(mm);
+	subs = mm->notifier_subscriptions;
+
+	mn_test_range(&range);
+	mmu_notifier_invalidate_range_start(&range);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 1);
+	KUNIT_EXPECT_EQ(test, -EINTR, mn_itree_settle(mm, -EINTR));
+	KUNIT_EXPECT_EQ(test, subs->itree_state, MN_ITREE_PUBLISHED);
+	KUNIT_EXPECT_EQ(test, -EINTR, mn_itree_settle(mm, -EINTR));
+	KUNIT_EXPECT_EQ(test, subs->itree_state, MN_ITREE_NONE);
+	/* Who counted itself counts itself down. */
+	mmu_notifier_invalidate_range_end(&range);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
+
+	mn_test_range(&range);
+	mmu_notifier_invalidate_range_start(&range);
+	KUNIT_EXPECT_EQ(test, mn_test_active(), 0);
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+/* Domains beyond the bound of idle ones are freed. */
+static void mn_test_domains(struct kunit *test)
+{
+	struct srcu_struct **srcu;
+	int i, nr = MN_IDLE_DOMAINS + 10;
+
+	srcu = kunit_kcalloc(test, nr, sizeof(*srcu), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, srcu);
+	for (i = 0; i < nr; i++) {
+		srcu[i] = mn_get_domain();
+		KUNIT_EXPECT_NOT_NULL(test, srcu[i]);
+	}
+	for (i = 0; i < nr; i++)
+		if (srcu[i])
+			mn_put_domain(srcu[i]);
+	KUNIT_EXPECT_LE(test, READ_ONCE(mn_nr_idle), MN_IDLE_DOMAINS);
+	flush_work(&mn_surplus_work);
+	KUNIT_EXPECT_TRUE(test, llist_empty(&mn_surplus_domains));
 }
 
 /* The end of the address space, with a driver that does not want to know. */
@@ -773,12 +1030,19 @@ static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_test_interval_collision),
 	KUNIT_CASE(mn_test_interval_deferred),
 	KUNIT_CASE(mn_test_interval_unaware),
+	KUNIT_CASE(mn_test_range_used_again),
 	KUNIT_CASE(mn_test_interval_refused),
 	KUNIT_CASE(mn_test_interval_range),
 	KUNIT_CASE(mn_test_get_put),
 	KUNIT_CASE(mn_test_wanted),
 	KUNIT_CASE(mn_test_epoch_limit),
-	KUNIT_CASE(mn_test_drain_waits),
+	KUNIT_CASE(mn_test_first_waits),
+	KUNIT_CASE(mn_test_later_waits),
+	KUNIT_CASE(mn_test_get_waits),
+	KUNIT_CASE(mn_test_waits_overtake),
+	KUNIT_CASE(mn_test_interval_first),
+	KUNIT_CASE(mn_test_interval_failed),
+	KUNIT_CASE(mn_test_domains),
 	KUNIT_CASE(mn_test_exit),
 	KUNIT_CASE(mn_test_callback),
 	{}

@@ -706,8 +706,6 @@ int main(int argc, char **argv)
 	ksft_set_plan(seeds);
 	/* Those whose parents were killed are ours to wait for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* Time enough for each registration, with everybody at work. */
-	mn_write_file(MN_PARAMETERS "register_timeout_ms", "0");
 	mn_write_file("/sys/kernel/mm/ksm/sleep_millisecs", "20");
 	mn_write_file("/sys/kernel/mm/ksm/pages_to_scan", "1000");
 	mn_write_file("/sys/kernel/mm/ksm/run", "1");

@@ -429,7 +429,15 @@ bool mn_wait_module_users(long users)
 
 bool mn_core_drains(void)
 {
-	return !access(MN_PARAMETERS "register_timeout_ms", F_OK);
+	char stock = 'N';
+	int fd = open(MN_STOCK_CORE, O_RDONLY);
+
+	if (fd >= 0) {
+		if (read(fd, &stock, 1) != 1)
+			stock = 'N';
+		close(fd);
+	}
+	return stock == 'N';
 }
 
 int mn_write_file(const char *path, const char *format, ...)
