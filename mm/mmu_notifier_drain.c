@@ -223,16 +223,22 @@ static struct rw_semaphore *mn_pin_rmap(struct mn_drain *drain,
 }
 
 /* Wait for who holds @rwsem: only a writer waits for readers, and is fair. */
-static int mn_wait_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem)
+static int mn_wait_lock(struct mn_drain *drain, struct rw_semaphore *rwsem)
 {
 	if (!mn_killable(drain))
 		down_write(rwsem);
 	else if (down_write_killable(rwsem))
 		return -EINTR;
 	up_write(rwsem);
+	return 0;
+}
 
-	if (mn_keeps_mmap_lock(drain))
-		return 0;
+static int mn_wait_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem)
+{
+	int ret = mn_wait_lock(drain, rwsem);
+
+	if (ret || mn_keeps_mmap_lock(drain))
+		return ret;
 	if (!mn_killable(drain))
 		mmap_read_lock(drain->mm);
 	else if (mmap_read_lock_killable(drain->mm))
@@ -248,6 +254,8 @@ static int mn_wait_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem)
  */
 static int mn_wait_vma(struct mn_drain *drain)
 {
+	int ret = 0;
+#ifdef CONFIG_PER_VMA_LOCK
 	struct vm_area_struct *vma;
 
 	if (!mn_keeps_mmap_lock(drain)) {
@@ -259,10 +267,11 @@ static int mn_wait_vma(struct mn_drain *drain)
 	}
 	vma = vma_lookup(drain->mm, drain->address);
 	if (vma)
-		vma_start_write(vma);
+		ret = mn_wait_lock(drain, &vma->vm_lock->lock);
 	if (drain->mmap_locked)
 		mmap_write_downgrade(drain->mm);
-	return 0;
+#endif
+	return ret;
 }
 
 /* Wait for what mn_find_held() found, without mmap_lock where that may be. */

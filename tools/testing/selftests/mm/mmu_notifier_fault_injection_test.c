@@ -403,14 +403,8 @@ FIXTURE_VARIANT(waiting)
 
 FIXTURE_VARIANT_ADD(waiting, i_mmap)
 {
-	.step = &mn_step_i_mmap_interval,
+	.step = &mn_step_i_mmap,
 	.style = TMN_STYLE_KVM,
-};
-
-FIXTURE_VARIANT_ADD(waiting, i_mmap_interval)
-{
-	.step = &mn_step_i_mmap_interval,
-	.style = TMN_STYLE_INTERVAL,
 };
 
 FIXTURE_VARIANT_ADD(waiting, anon_vma)
@@ -429,12 +423,6 @@ FIXTURE_VARIANT_ADD(waiting, mmap_lock)
 {
 	.step = &mn_step_mmap_lock,
 	.style = TMN_STYLE_KVM,
-};
-
-FIXTURE_VARIANT_ADD(waiting, mmap_lock_interval)
-{
-	.step = &mn_step_mmap_lock,
-	.style = TMN_STYLE_INTERVAL,
 };
 
 FIXTURE_SETUP(waiting)
@@ -471,7 +459,8 @@ TEST_F_TIMEOUT(waiting, killed, 120)
 		_exit(read(go[0], &c, 1) != 1 ||
 		      mn_attach(self->fd, variant->style, 0, owner));
 	}
-	ASSERT_EQ(NULL, mn_begin_section(&section, variant->step, 2000));
+	ASSERT_EQ(NULL, mn_begin_section(&section, variant->step,
+					 TMN_STYLE_INTERVAL, 2000));
 	ASSERT_EQ(1, write(go[1], "", 1));
 	mn_sleep_ms(300);
 	/* It waits; and is gone once whoever it waited for may be. */
@@ -490,118 +479,27 @@ TEST_F_TIMEOUT(waiting, killed, 120)
 	EXPECT_TRUE(mn_wait_module_users(self->users));
 }
 
-/* Waits that a worker does: they have a limit in time, and need memory. */
-
-FIXTURE(limited)
-{
-	int fd;
-	long users;
-};
-
-FIXTURE_VARIANT(limited)
-{
-	const struct mn_step *step;
-	unsigned int style;
-	unsigned int flags;
-};
-
-FIXTURE_VARIANT_ADD(limited, i_mmap)
-{
-	.step = &mn_step_i_mmap_interval,
-	.style = TMN_STYLE_KVM,
-};
-
-FIXTURE_VARIANT_ADD(limited, i_mmap_interval)
-{
-	.step = &mn_step_i_mmap_interval,
-	.style = TMN_STYLE_INTERVAL,
-};
-
-FIXTURE_VARIANT_ADD(limited, i_mmap_interval_locked)
-{
-	.step = &mn_step_i_mmap_interval,
-	.style = TMN_STYLE_INTERVAL,
-	.flags = TMN_ATTACH_LOCKED,
-};
-
-FIXTURE_VARIANT_ADD(limited, anon_vma)
-{
-	.step = &mn_step_anon_vma,
-	.style = TMN_STYLE_XPMEM,
-};
-
-FIXTURE_SETUP(limited)
-{
-	self->fd = mn_open();
-	if (self->fd < 0)
-		SKIP(return, "no " MN_DEVICE);
-	if (!mn_core_drains())
-		SKIP(return, "registering waits for all locks at once");
-	if (!mn_machine_has(variant->step))
-		SKIP(return, "no two NUMA nodes");
-	mn_default_limit();
-	self->users = mn_module_users();
-}
-
-FIXTURE_TEARDOWN(limited)
-{
-	close(self->fd);
-	mn_default_limit();
-}
-
-/* The limit in time. */
-TEST_F_TIMEOUT(limited, too_long, 120)
-{
-	struct mn_section section;
-
-	ASSERT_EQ(0, mn_write_file(MN_TIMEOUT, "100"));
-	ASSERT_EQ(NULL, mn_begin_section(&section, variant->step, 1000));
-	EXPECT_EQ(-ETIME, mn_attach(self->fd, variant->style, variant->flags,
-				    0));
-	EXPECT_TRUE(mn_wait_section(&section));
-	EXPECT_EQ(-ENOTCONN, mn_detach(self->fd));
-	EXPECT_TRUE(mn_end_section(&section));
-
-	mn_default_limit();
-	EXPECT_EQ(NULL, mn_works(self->fd, variant->style, variant->flags));
-	EXPECT_TRUE(mn_wait_module_users(self->users));
-}
-
-/* There need not be a limit. */
-TEST_F_TIMEOUT(limited, patient, 120)
-{
-	struct mn_section section;
-
-	ASSERT_EQ(0, mn_write_file(MN_TIMEOUT, "0"));
-	ASSERT_EQ(NULL, mn_begin_section(&section, variant->step, 300));
-	EXPECT_EQ(0, mn_attach(self->fd, variant->style, variant->flags, 0));
-	EXPECT_TRUE(mn_wait_section(&section));
-	EXPECT_EQ(0, mn_detach(self->fd));
-	EXPECT_TRUE(mn_end_section(&section));
-	EXPECT_TRUE(mn_wait_module_users(self->users));
-}
-
 /* Each allocation, where there is somebody to wait for. */
-TEST_F_TIMEOUT(limited, without_memory, 300)
+TEST_F_TIMEOUT(waiting, without_memory, 300)
 {
 	struct attempt attempt = {
 		.fd = self->fd,
 		.style = variant->style,
-		.flags = variant->flags,
 	};
 	unsigned int round, failed = 0;
 	struct mn_section section;
 
 	if (!have_injection())
 		SKIP(return, "no CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
-	/* The device's own, and the worker's; as in allocation.of_attaching. */
-	for (round = 0; round < 5 && failed < 2; round++) {
+	/* The device's own, and the domain; as in allocation.of_attaching. */
+	for (round = 0; round < 5 && failed < 1; round++) {
 		failed = 0;
 		attempt.nth = 0;
 		do {
 			attempt.nth++;
 			ASSERT_EQ(NULL, mn_begin_section(&section,
-							 variant->step, 500));
+							 variant->step,
+							 TMN_STYLE_INTERVAL, 500));
 			try_attach(&attempt);
 			failed += attempt.fired && attempt.ret == -ENOMEM;
 			EXPECT_TRUE(!attempt.ret ||
@@ -613,15 +511,14 @@ TEST_F_TIMEOUT(limited, without_memory, 300)
 			EXPECT_EQ(attempt.ret ? -ENOTCONN : 0,
 				  mn_detach(self->fd));
 			EXPECT_TRUE(mn_end_section(&section));
-			EXPECT_EQ(NULL, mn_works(self->fd, variant->style,
-						 variant->flags));
+			EXPECT_EQ(NULL, mn_works(self->fd, variant->style, 0));
 		} while (attempt.fired && attempt.nth < MAX_NTH);
 	}
-	EXPECT_LE(2, failed);
+	EXPECT_LE(1, failed);
 	EXPECT_TRUE(mn_wait_module_users(self->users));
 }
 
-/* No wait at all, but more locks to look at than there is time for. */
+/* No wait at all, but many locks to look at. */
 
 #define MANY_VMAS	30000
 
@@ -643,15 +540,6 @@ FIXTURE_SETUP(looking)
 FIXTURE_TEARDOWN(looking)
 {
 	close(self->fd);
-	mn_default_limit();
-}
-
-TEST_F_TIMEOUT(looking, too_long, 120)
-{
-	ASSERT_EQ(0, mn_write_file(MN_TIMEOUT, "1"));
-	EXPECT_EQ(-ETIME, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
-	mn_default_limit();
-	EXPECT_EQ(NULL, mn_works(self->fd, TMN_STYLE_KVM, 0));
 }
 
 /* A process that attaches to us again and again, until it is killed. */

@@ -93,18 +93,6 @@ const struct mn_step mn_step_epoch = {
 	.act = punch_hole,
 };
 
-/*
- * A registration that fails has to wait until nobody is in the middle of
- * calling callbacks, so it would wait for those of the other styles; the
- * callbacks of intervals are not counted in.
- */
-const struct mn_step mn_step_i_mmap_interval = {
-	.first = TMN_STYLE_INTERVAL,
-	.file = true,
-	.bystander = true,
-	.act = punch_hole,
-};
-
 bool mn_machine_has(const struct mn_step *step)
 {
 	return !step->two_nodes ||
@@ -126,7 +114,7 @@ static pid_t fork_bystander(struct mn_section *section)
 }
 
 static const char *set_scene(struct mn_section *section,
-			     const struct mn_step *step)
+			     const struct mn_step *step, unsigned int first)
 {
 	size_t size = mn_page_size();
 
@@ -157,7 +145,7 @@ static const char *set_scene(struct mn_section *section,
 
 	section->first = mn_open();
 	if (section->first < 0 ||
-	    mn_attach(section->first, step->first ?: TMN_STYLE_XPMEM, 0, 0))
+	    mn_attach(section->first, first, 0, 0))
 		return "no secondary MMU that sleeps";
 	mn_fill(section->addr, 1, 1);
 	if (step->prepare && !step->prepare(section))
@@ -185,9 +173,10 @@ static const char *stall(struct mn_section *section, unsigned int ms)
 }
 
 const char *mn_begin_section(struct mn_section *section,
-			     const struct mn_step *step, unsigned int ms)
+			     const struct mn_step *step, unsigned int first,
+			     unsigned int ms)
 {
-	return set_scene(section, step) ?: stall(section, ms);
+	return set_scene(section, step, first) ?: stall(section, ms);
 }
 
 bool mn_section_sleeps(struct mn_section *section)
@@ -218,10 +207,4 @@ bool mn_end_section(struct mn_section *section)
 		close(section->file);
 	munmap(section->addr, mn_page_size());
 	return balanced;
-}
-
-void mn_default_limit(void)
-{
-	if (mn_core_drains())
-		mn_write_file(MN_TIMEOUT, "5000");
 }

@@ -14,15 +14,12 @@
 
 /* The name of the one step that a core built to be broken leaves out. */
 #define MN_MUTANT	MN_PARAMETERS "mutant"
-/* How long registering may take. */
-#define MN_TIMEOUT	MN_PARAMETERS "register_timeout_ms"
 
 struct mn_section;
 
 /**
  * struct mn_step - what registering has to wait for
  * @mutant: what the core calls the step, NULL where it cannot go without
- * @first: the style that was there before, XPMEM if none
  * @file: whether the page is shared memory
  * @bystander: whether the section runs in a process that does not share the mm
  * @two_nodes: whether the machine needs two NUMA nodes
@@ -31,7 +28,6 @@ struct mn_section;
  */
 struct mn_step {
 	const char *mutant;
-	unsigned int first;
 	bool file;
 	bool bystander;
 	bool two_nodes;
@@ -44,8 +40,6 @@ extern const struct mn_step mn_step_anon_vma;
 extern const struct mn_step mn_step_vma_lock;
 extern const struct mn_step mn_step_mmap_lock;
 extern const struct mn_step mn_step_epoch;
-/* The section sleeps where unregistering another does not wait for it. */
-extern const struct mn_step mn_step_i_mmap_interval;
 
 /**
  * struct mn_section - one section that sleeps, and what it is to change
@@ -74,11 +68,14 @@ struct mn_section {
 bool mn_machine_has(const struct mn_step *step);
 
 /*
- * Has a section begin, and sleep for @ms.  NULL, or what did not work; then
- * nothing has to be ended.
+ * Has a section begin, and sleep for @ms by a secondary MMU of the style @first.
+ * With an interval the mm has no subscription with range callbacks, so that the
+ * next one looks at locks; with any other it waits for the sections, whatever
+ * their locks.  NULL, or what did not work; then nothing has to be ended.
  */
 const char *mn_begin_section(struct mn_section *section,
-			     const struct mn_step *step, unsigned int ms);
+			     const struct mn_step *step, unsigned int first,
+			     unsigned int ms);
 
 /* Whether the section sleeps still. */
 bool mn_section_sleeps(struct mn_section *section);
@@ -86,8 +83,5 @@ bool mn_section_sleeps(struct mn_section *section);
 bool mn_wait_section(struct mn_section *section);
 /* Takes down what is left of it; whether its starts and ends balanced. */
 bool mn_end_section(struct mn_section *section);
-
-/* How long registering may take, where it has a limit: the kernel's default. */
-void mn_default_limit(void);
 
 #endif /* _MMU_NOTIFIER_SECTION_H */
