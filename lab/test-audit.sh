@@ -2,7 +2,7 @@
 # Usage: test-audit.sh TREE
 #
 # Does audit.py notice? TREE is a kernel with the series applied and is not
-# changed: the files that the table names are copied, and one thing at a time
+# changed: the files that the tables name are copied, and one thing at a time
 # is made wrong in the copy. Prints TAP.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -15,13 +15,13 @@ mkdir -p "$out"
 work=$(mktemp -d "$out/test-audit.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 n=0 failed=0
+"$here/audit.py" --files "$tree" >"$work/files"
 
 # fresh: the copy as it should be
 fresh() {
 	rm -rf "$work/tree"
 	mkdir "$work/tree"
-	(cd "$tree" && sed -n 's/^\.\. csv-table:: //p' "$table" |
-		xargs cp --parents -t "$work/tree" "$table")
+	(cd "$tree" && xargs cp --parents -t "$work/tree" "$table" <"$work/files")
 	cd "$work/tree"
 }
 
@@ -99,6 +99,86 @@ expect 0 'all known' "a comment is no site"
 fresh
 change '/^static void damon_hugetlb_mkold(/,/^}/ s/huge_ptep_get_and_clear(/older_name(/' mm/damon/vaddr.c
 expect 0 'all known' "a use that only some 6.12.y have"
+
+# new FILE CODE: a file of one function, new() unless CODE names another
+new() {
+	mkdir -p "$(dirname "$1")"
+	printf '\nvoid new(struct vm_area_struct *vma)\n{\n\t%s;\n}\n' "$2" >>"$1"
+}
+
+start='mmu_notifier_invalidate_range_start(&range)'
+for file in mm/new.c drivers/new/new.c arch/x86/mm/new.c net/new.h; do
+	fresh
+	new "$file" "$start"
+	expect 1 "$file: new.*: starts a section, not in the table" "a new section in $file"
+done
+
+for file in mm/mincore.c drivers/misc/sgi-gru/grufile.c arch/powerpc/mm/new.c sound/new.c; do
+	fresh
+	new "$file" 'zap_vma_ptes(vma, 0, 1)'
+	expect 1 "$file: new.*zap_vma_ptes: starts a section, not in the table" "in $file a new caller of what starts one"
+done
+
+fresh
+new mm/ksm.c 'write_protect_page(vma, NULL, NULL)'
+expect 1 'mm/ksm.c: new.*write_protect_page: starts' "a new caller of a static function"
+
+fresh
+new kernel/new.c 'write_protect_page(vma, NULL, NULL)'
+new drivers/new/new.c 'unmap_region(vma)'
+printf '\nstatic void unmap_region(void *region)\n{\n}\n' >>drivers/new/new.c
+expect 0 'all known' "functions of the same name elsewhere"
+
+fresh
+new drivers/new/new.c 'goto unmap_vmas; unmap_vmas: return'
+echo 'EXPORT_SYMBOL_GPL(zap_vma_ptes);' >>drivers/new/new.c
+echo 'void zap_vma_ptes(struct vm_area_struct *vma, unsigned long address);' >>drivers/new/new.h
+expect 0 'all known' "labels, exports and declarations are no callers"
+
+fresh
+printf '\nstatic const struct ops ops = {\n\t.zap = zap_vma_ptes,\n};\n' >>drivers/misc/sgi-gru/grufile.c
+expect 1 'grufile.c: .*zap_vma_ptes: starts a section' "a pointer to what starts one"
+
+fresh
+new drivers/new/new.c 'try_to_unmap(folio, TTU_RMAP_LOCKED)'
+expect 1 'drivers/new/new.c: new.*TTU_RMAP_LOCKED: starts' "a caller that says it holds the lock of the rmap"
+
+fresh
+change '/^static bool __oom_reap_task_mm/,/^}/ s/unmap_page_range(&tlb/zap_vma_ptes(vma, 0, 1); &/' mm/oom_kill.c
+expect 1 'mm/oom_kill.c: __oom_reap_task_mm.*zap_vma_ptes: starts' "a start by other means in a function that has one"
+
+fresh
+change 's/^\tzap_page_range_single(vma, address, size, NULL);$/&&/' mm/memory.c
+expect 1 'mm/memory.c: .*zap_page_range_single: 2 in the source, 1 in the table' "a second start in a function"
+
+fresh
+change '/"exit_mmap", "unmap_vmas"/d' "$table"
+expect 1 'mm/mmap.c: exit_mmap.*unmap_vmas: starts a section, not in the table' "the row of a start deleted"
+
+fresh
+change '/"zap_vma_pages", "zap_page_range_single", "caller"/ s/"caller", ""/"mmap", "because"/' "$table"
+expect 1 'arch/arm64/kernel/vdso.c: vdso_join_timens.*zap_vma_pages: 0 in the source' "rows of callers that are not needed"
+
+fresh
+change '/"exit_mmap", "unmap_vmas"/ s/"mmap read"/"a spinlock"/' "$table"
+expect 1 'no such lock: a spinlock' "a lock that registration does not look at"
+
+fresh
+change '/"exit_mmap", "unmap_vmas"/ s/"takes it"/""/' "$table"
+expect 1 'exit_mmap: no reason why the lock is enough' "a lock without a reason"
+
+fresh
+change '/^static int wp_clean_pre_vma/,/^}/ { /invalidate_range_start/d }' mm/mapping_dirty_helpers.c
+expect 1 'wp_clean_pre_vma.*0 in the source, 1 in the table' "a start that is gone"
+
+fresh
+change 's/= change_prot_numa(/= change_nothing(/' kernel/sched/fair.c
+expect 1 'change_prot_numa.*has no caller' "a function that nobody calls any more"
+
+fresh
+# shellcheck disable=SC2016 # sed's $, not the shell's
+change '/^.. csv-table:: sections/,$d' "$table"
+expect 1 'no table of sections' "no table of sections"
 
 echo "1..$n"
 exit "$failed"
