@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * mm/mmu_notifier.c and mm/mmu_notifier_drain.c, step by step; what belongs to
- * interval subscriptions alone is in itree.pml. One line that can be interrupted
+ * mm/mmu_notifier.c and mm/mmu_notifier_drain.c, step by step; what is
+ * mm/mmu_interval_notifier.c's is in itree.pml. One line that can be interrupted
  * is one access to memory that somebody else uses without a lock; what a lock
  * protects is done at once.
  *
@@ -11,24 +11,31 @@
 /* --- The state of the mm ------------------------------------------------ */
 
 /* What subs->lock or mmap_lock protects, as its holder sees it. */
-bit  itree_born;	/* subs->itree_birth is set */
 bit  allocated;		/* mm->notifier_subscriptions is not NULL */
+bit  has_domain;	/* subs->srcu is not NULL */
+bit  track;		/* subs->track */
 byte listed;		/* the subscriptions on subs->list */
 byte published;		/* subs->epoch */
+byte drained;		/* subs->drained: a release, and an acquire */
 
 byte birth[2];		/* mmu_notifier.birth */
+byte users[2];		/* mmu_notifier.users */
 byte mm_users;
-bit  hidden_user;	/* the last increment is not seen yet */
 byte root_of_0;		/* VMA 0's anon_vma->root: a lock, or 0 */
 
 /* The memory of the process: one page in each of two VMAs. */
 bit  present[2] = 1;	/* the CPU's PTE */
 bit  freed[2];		/* the page has gone to somebody else */
+bit  in_tree[2] = 1;	/* a walk over the VMAs comes to it */
+bit  linked[2] = 1;	/* a walk of its file or anon_vma comes to it */
+
+bit  domain_is_idle;	/* it may be another mm's: this one has given it back */
 
 /* --- Two drivers, of KVM's style ----------------------------------------
  *
  * A driver counts the sections that it was told of, and establishes a
- * translation only if there is none and none ended since it began to look.
+ * translation only if there is none and none ended since it began to look. It
+ * looks at the page table and not at VMAs: get_user_pages_fast().
  */
 byte count[2];		/* invalidations under way */
 bit  ended[2];		/* one ended: KVM's sequence count has changed */
@@ -130,12 +137,14 @@ inline driver_page_fault(s, page)
 /* What the inlines below want of local variables. */
 #define SECTION								\
 	mmu_notifier_range range;					\
-	byte list, sub, after, early, early_birth, met, seq_now;	\
-	bit ret, zapped, woken
+	byte list, sub, after, early, met, seq_now;			\
+	bit ret, zapped, woken, hook
 
 typedef mmu_notifier_range {
 	byte epoch;
-	bit announced	/* MMU_NOTIFIER_RANGE_ANNOUNCED */
+	bit tracked;	/* MMU_NOTIFIER_RANGE_TRACKED */
+	bit outermost;	/* its reader is in no other of this CPU */
+	bit counted	/* MMU_NOTIFIER_RANGE_COUNTED */
 };
 
 #include "itree.pml"
@@ -165,11 +174,18 @@ inline next_subscription()
 #define KNOWS_AT_END(range)	(birth[sub] <= range.epoch)
 #endif
 
+/* Whoever uses the list is in the domain, which must be there, and this mm's. */
+inline enter_domain(mark)
+{
+	assert(mem[DOMAIN] && !domain_is_idle);
+	srcu_read_lock(mark)
+}
+
 /*
- * The walks are under SRCU. hlist_empty(), which is looked at before, is one
- * step with the beginning of the walk: to walk an empty list is the same.
+ * hlist_empty(), which is looked at before, is one step with the beginning of
+ * the walk: to walk an empty list is the same.
  */
-inline mn_list_end(range, birth_of_refuser)
+inline mn_end_list(range, birth_of_refuser)
 {
 	after = birth_of_refuser;
 	do
@@ -190,16 +206,16 @@ inline mn_list_end(range, birth_of_refuser)
 inline mn_undo_start(range)
 {
 #ifdef END_ALL_ON_REFUSAL
-	atomic { list = RANGES; mn_list_end(range, 0) }
+	atomic { list = RANGES; mn_end_list(range, 0) }
 #else
 #ifndef NO_END_ON_REFUSAL
-	atomic { list = RANGES; mn_list_end(range, birth[sub]) }
+	atomic { list = RANGES; mn_end_list(range, birth[sub]) }
 #endif
 #endif
 	skip
 }
 
-inline mn_list_start(range, page)
+inline mn_start_list(range, page)
 {
 	do
 	:: atomic { list ->
@@ -215,72 +231,132 @@ inline mn_list_start(range, page)
 		fi
 	   }
 	:: !list -> break
-	od;
-	srcu_read_unlock()
+	od
 }
 
 /*
- * mm_has_notifiers() and the epoch are one step too: the pointer, once there,
- * stays.
+ * The loads of start in their order: `track`; into the domain; the epoch, the
+ * state of the interval tree; the list. Where what keeps a load behind is taken
+ * away, it is done early.
+ */
+#ifdef NO_READER_BARRIER
+#define STATE_AT_START	(range.tracked -> early : mem[ITREE_STATE])
+#else
+#define STATE_AT_START	mem[ITREE_STATE]
+#endif
+#ifdef NO_EPOCH_ACQUIRE
+#define LIST_AT_START	(early & RANGES)
+#else
+#define LIST_AT_START	RANGES
+#endif
+
+inline mn_enter(range)
+{
+#ifdef NO_TRACK_ACQUIRE
+	assert(early);
+#endif
+	enter_domain(range.outermost);
+	range.tracked = 1;
+#ifdef NO_EPOCH_ACQUIRE
+	early = RANGES
+#endif
+}
+
+/*
+ * mm_has_notifiers() and `track` are one step, with that into the domain: once
+ * they are there, they stay. A section that is not tracked looks at no list, as
+ * one does that began before the first publication (epoch 0).
  */
 inline mmu_notifier_invalidate_range_start(range, page)
 {
 	ret = 0;
-#ifdef NO_EPOCH_ACQUIRE
-	/* Then the later loads may be done earlier. */
-	early = RANGES;
-	early_birth = mem[ITREE_BIRTH];
-#define LIST_AT_START		(early && RANGES)
-#define BIRTH_AT_START		early_birth
-#else
-#define LIST_AT_START		RANGES
-#define BIRTH_AT_START		mem[ITREE_BIRTH]
+#ifdef NO_TRACK_ACQUIRE
+	early = mem[DOMAIN];
 #endif
 	if
-	:: atomic { mem[SUBS] ->
-		range.epoch = mem[EPOCH];
-		range.announced = 1
-	   };
+	:: !mem[SUBS]
+	:: mem[SUBS] ->
 	   if
-	   :: ITREE_ANNOUNCED(BIRTH_AT_START, range) -> mn_itree_start(page)
-	   :: else
+#ifdef NO_READER_BARRIER
+	   :: atomic { mem[TRACK] ->
+		range.epoch = mem[EPOCH];
+		early = mem[ITREE_STATE]
+	      };
+	      atomic { mn_enter(range) }
+#else
+	   :: atomic { mem[TRACK] -> mn_enter(range) };
+	      /* the full barrier in srcu_read_lock() */
+	      range.epoch = mem[EPOCH]
+#endif
+#ifdef WALK_UNTRACKED
+	   :: !mem[TRACK] -> range.epoch = mem[EPOCH]
+#else
+	   :: !mem[TRACK]
+#endif
 	   fi;
 	   if
-	   :: atomic { !ret && LIST_AT_START ->
-		srcu_read_lock();
-		list = RANGES
-	      };
-	      mn_list_start(range, page);
+	   :: STATE_AT_START != NONE ->
+		range.counted = 1;
+		mn_itree_start(page)
+	   :: STATE_AT_START == NONE
+	   fi;
+	   if
+	   :: atomic { !ret && range.epoch -> list = LIST_AT_START };
+	      mn_start_list(range, page);
 #ifndef NO_ITREE_END_ON_REFUSAL
 	      if
-	      :: ret && ITREE_ANNOUNCED(mem[ITREE_BIRTH], range) -> mn_itree_end()
+	      :: ret && range.counted -> mn_itree_end()
 	      :: else
 	      fi
 #endif
 	   :: else
 	   fi;
-	   range.announced = !ret
-	:: !mem[SUBS] -> range.announced = 0
+	   atomic {
+		if
+		:: ret ->
+			range.counted = 0;
+#ifndef NO_LEAVE_ON_REFUSAL
+			srcu_read_unlock(range.outermost);
+#endif
+			range.tracked = 0
+		:: else
+		fi;
+#ifdef LEAVE_AFTER_START
+		srcu_read_unlock(range.outermost)
+#endif
+	   }
 	fi
 }
+
+#ifdef NO_COUNTED
+#define COUNTED(range)	(mem[SUBS] && mem[ITREE_STATE] != NONE)
+#else
+#define COUNTED(range)	range.counted
+#endif
 
 inline mmu_notifier_invalidate_range_end(range)
 {
 	if
-	:: range.announced ->
-	   if
-	   :: ITREE_ANNOUNCED_AT_END(range) -> mn_itree_end()
-	   :: else
-	   fi;
-	   if
-	   :: atomic { RANGES ->
-		srcu_read_lock();
+	:: COUNTED(range) -> mn_itree_end(); range.counted = 0
+	:: else
+	fi;
+	if
+#ifdef WALK_UNTRACKED
+	:: atomic { range.epoch ->
+#else
+	:: atomic { range.tracked ->
+#endif
+#ifdef LEAVE_AFTER_START
+		enter_domain(range.outermost);
+#endif
 		list = RANGES
-	      };
-	      mn_list_end(range, 0);
-	      srcu_read_unlock()
-	   :: !RANGES
-	   fi
+	   };
+	   mn_end_list(range, 0);
+	   atomic {
+		srcu_read_unlock(range.outermost);
+		range.tracked = 0;
+		range.epoch = 0
+	   }
 	:: else
 	fi
 }
@@ -289,7 +365,7 @@ inline mmu_notifier_invalidate_page(page)
 {
 	if
 	:: atomic { mem[SUBS] && PAGES ->
-		srcu_read_lock();
+		enter_domain(hook);
 		list = PAGES
 	   };
 	   do
@@ -300,7 +376,7 @@ inline mmu_notifier_invalidate_page(page)
 	      }
 	   :: else -> break
 	   od;
-	   srcu_read_unlock()
+	   srcu_read_unlock(hook)
 	:: else
 	fi
 }
@@ -339,7 +415,8 @@ inline zap(page)
 		:: zapped ->
 			assert(!(translated[0] & BIT(page)));
 			assert(!(translated[1] & BIT(page)));
-			freed[page] = 1
+			freed[page] = 1;
+			zapped = 0
 		:: else
 		fi
 	}
@@ -358,10 +435,16 @@ inline change(range, page)
 
 /* --- Registration: publish ---------------------------------------------- */
 
-inline list_add(s)
+/* What the inlines from here on want of local variables. */
+#define DRIVER								\
+	byte l, nth, seen;						\
+	bit ret, all_free, has_mmap_lock, outermost, killable, again
+
+inline mn_add_to_list(s)
 {
 	atomic {
 		spin_lock(SPIN);
+		users[s] = 1;
 		birth[s] = published + 1;
 		listed = listed | BIT(s);
 		STORE(LIST, listed);
@@ -369,7 +452,7 @@ inline list_add(s)
 	}
 }
 
-inline list_del(s)
+inline mn_del_from_list(s)
 {
 	atomic {
 		spin_lock(SPIN);
@@ -379,7 +462,7 @@ inline list_del(s)
 	}
 }
 
-inline mn_subscriptions()
+inline mn_get_subscriptions()
 {
 	if
 	:: atomic { !allocated -> allocated = 1; STORE(SUBS, 1) }
@@ -387,120 +470,299 @@ inline mn_subscriptions()
 	fi
 }
 
+/* Once it is set, every section enters the domain. */
+inline set_track()
+{
+	atomic {
+		if
+		:: !track -> track = 1; STORE(TRACK, 1)
+		:: else
+		fi
+	}
+}
+
+/*
+ * A subscription that wants pages only needs the domain, for the walks of the
+ * hooks, and no section to be tracked.
+ */
+inline mn_prepare(s)
+{
+	mn_get_subscriptions();
+	atomic {
+		if
+		:: !has_domain -> has_domain = 1; STORE(DOMAIN, 1)
+		:: else
+		fi
+	};
+	if
+	:: pages_only & BIT(s)
+	:: else -> set_track()
+	fi
+}
+
 inline mn_publish(s)
 {
-	mn_subscriptions();
+#ifndef DOMAIN_AFTER_PUBLISH
+	mn_prepare(s);
+#else
+	mn_get_subscriptions();
+#endif
 #ifdef EPOCH_FIRST
 	STORE(EPOCH, published + 1);
-	list_add(s);
-	published++
+	mn_add_to_list(s);
+	published++;
 #else
-	list_add(s);
-	atomic { published++; STORE(EPOCH, published) }
+	mn_add_to_list(s);
+	atomic { published++; STORE(EPOCH, published) };
+#endif
+#ifdef DOMAIN_AFTER_PUBLISH
+	mn_prepare(s)
 #endif
 }
 
 inline mn_unpublish(s)
 {
 #ifndef NO_UNPUBLISH
-	list_del(s);
+	mn_del_from_list(s);
 #endif
 #ifndef NO_SRCU_IN_UNPUBLISH
 	synchronize_srcu()
 #endif
 }
 
-/* --- Registration: drain ------------------------------------------------ */
+/* --- Registration: wait by looking ---------------------------------------
+ *
+ * The locks in the order in which the walk over the VMAs passes them: VMA 0's
+ * own, that of its file, of its anon_vma root; VMA 1's own, of its root.
+ */
+#define NR_LOCKS	5
+#define NTH_VMA(n)	((n) / 3)
+#define IS_VMA_LOCK(n)	((n) == 0 || (n) == 3)
+#define NTH_LOCK(n)							\
+	((n) == 0 -> VMA(0) : ((n) == 1 -> FILE : ((n) == 2 -> root_of_0 : \
+	 ((n) == 3 -> VMA(1) : ROOT))))
 
+#ifdef NO_VMA_DRAIN
+#define NOT_VMA	|| IS_VMA_LOCK(nth)
+#else
+#define NOT_VMA
+#endif
+#ifdef NO_FILE_DRAIN
+#define NOT_FILE || nth == 1
+#else
+#define NOT_FILE
+#endif
+#ifdef NO_ANON_DRAIN
+#define NOT_ANON || nth == 2 || nth == 4
+#else
+#define NOT_ANON
+#endif
+/* The VMA is not there, or not linked to such a lock. */
+#define SKIP_LOCK							\
+	(!in_tree[NTH_VMA(nth)] || !NTH_LOCK(nth) NOT_VMA NOT_FILE NOT_ANON)
+
+/* rwsem_is_locked(), or, on a machine of weak memory, down_write_trylock() */
 #if !defined(WEAK) || defined(LOOK_ON_WEAK)
 #define LOOKS_FREE(l)	!IS_LOCKED(l)
 #else
-#define LOOKS_FREE(l)	false
+#define LOOKS_FREE(l)	(!writer[l] && !readers[l])
 #endif
 
-/*
- * mn_drain_vma() and mn_drain_rmap(). The worker by which the latter waits is
- * a detail: what it does is done here. -DFAILS, -DINTERVAL_FAILS: a fatal signal
- * or the deadline.
- */
-inline drain_lock(l)
-{
-	if
-	:: ret
-	:: !ret && LOOKS_FREE(l)
-#if defined(FAILS) || defined(INTERVAL_FAILS)
-	:: !ret -> ret = 1
-#endif
-	:: else ->
-#ifdef DRAIN_BY_READING
-		down_read(l);
-		up_read(l)
+/* A fatal signal may end it where -DKILLS; see the scenarios. */
+#ifdef KILLS
+#define KILLED		killable
 #else
-		down_write(l);
-		up_write(l)
+#define KILLED		false
 #endif
+
+/* Down for write and up again: only that waits for all who hold it. */
+inline mn_wait_lock()
+{
+#ifdef DRAIN_BY_READING
+	down_read(l);
+	up_read(l)
+#else
+	down_write(l);
+	up_write(l)
+#endif
+}
+
+/*
+ * An rmap lock is waited for without mmap_lock, so VMAs may come and go.
+ * munmap() takes them out of the tree under mmap_lock held for write, but clears
+ * and unlinks them under mmap_lock held for read; until then a section under one
+ * of their locks may be under way, and the walk does not come to that. So
+ * mmap_lock is taken for write again: who held it for read has finished.
+ *
+ * A VMA's own lock is waited for under mmap_lock held for write, since
+ * UFFDIO_MOVE waits for a second one. The VMA has to be looked up again.
+ */
+inline mn_wait_dropping()
+{
+	up_read(MMAP);
+	has_mmap_lock = 0;
+	if
+	:: KILLED -> ret = 1
+	:: true ->
+		if
+		:: IS_VMA_LOCK(nth)
+		:: else -> mn_wait_lock()
+		fi;
+#ifdef RETAKE_FOR_READ
+		down_read(MMAP);
+#else
+		down_write(MMAP);
+		if
+		:: IS_VMA_LOCK(nth) && in_tree[NTH_VMA(nth)] -> mn_wait_lock()
+		:: else
+		fi;
+		downgrade_write(MMAP);
+#endif
+		has_mmap_lock = 1
 	fi
 }
 
-inline read_mm_users()
+/* -DLOCKED: the caller owns mmap_lock for write, and keeps it. */
+inline mn_wait_held()
 {
-	/* current->mm == mm: the model registers its own mm only */
-	shared = mm_users - hidden_user > 1
+#ifdef LOCKED
+	if
+	:: KILLED -> ret = 1
+	:: true -> mn_wait_lock()
+	fi
+#else
+	mn_wait_dropping()
+#endif
 }
 
-/* @vmas: the set of those in the range that is drained */
-inline mn_drain(vmas)
+/*
+ * smp_mb(), then the walk over the VMAs. mmap_lock was held for write since the
+ * publication, and is for read now (-DLOCKED: still for write).
+ */
+inline mn_drain()
 {
-	ret = 0;
 #ifndef NO_BARRIER
-	ALL_VISIBLE;		/* smp_mb() */
+	ALL_VISIBLE;
 #endif
-#ifndef USERS_BEFORE_PUBLISH
-	read_mm_users();
-#endif
-	if
-	:: (vmas) & BIT(0) ->
+	do
+	:: atomic { nth == NR_LOCKS || ret -> nth = 0; l = 0; break }
+	:: atomic { nth < NR_LOCKS && !ret && SKIP_LOCK -> nth++ }
+	:: nth < NR_LOCKS && !ret && !SKIP_LOCK ->
 		if
-		:: shared ->
-#ifndef NO_VMA_DRAIN
-			drain_lock(VMA(0))
-#endif
-		:: else
+		:: atomic { LOOKS_FREE(NTH_LOCK(nth)) -> RMW(NTH_LOCK(nth)); nth++ }
+		:: else ->
+			l = NTH_LOCK(nth);
+			mn_wait_held();
+			nth++
+		fi
+	od
+}
+
+/* mn_locks_free(): the same without waiting, under mmap_lock held for write. */
+inline mn_locks_free()
+{
+	ALL_VISIBLE;
+	all_free = 1;
+	do
+	:: atomic { nth == NR_LOCKS || !all_free -> nth = 0; break }
+	:: atomic { nth < NR_LOCKS && all_free && SKIP_LOCK -> nth++ }
+	:: atomic { nth < NR_LOCKS && all_free && !SKIP_LOCK ->
+		if
+		:: LOOKS_FREE(NTH_LOCK(nth)) -> RMW(NTH_LOCK(nth))
+		:: else -> all_free = 0
 		fi;
-#ifndef NO_FILE_DRAIN
-		drain_lock(FILE);
+		nth++
+	   }
+	od
+}
+
+/* --- Registration: wait ---------------------------------------------------
+ *
+ * The mm is tracked once a whole drain that came after `track` was set is over:
+ * from then on every section is in the domain. Whoever waited for the sections
+ * before one birth waited for those before all older ones.
+ */
+inline mn_set_drained(epoch)
+{
+	atomic {
+		spin_lock(SPIN);
+		drained = (drained > (epoch) -> drained : (epoch));
+		spin_unlock(SPIN)
+	}
+}
+
+/*
+ * mmap_lock is held for write, and is not when this is done; -DLOCKED
+ * (MN_WAIT_KEEP): it still is. The first time by looking; later by a grace
+ * period, which cannot fail. With few VMAs (-DFEW) there is a look before, and
+ * nothing to wait for if all locks are free; then a section has to hold one.
+ */
+inline mn_wait()
+{
+	if
+	:: drained ->
+#ifdef FEW
+		mn_locks_free();
 #endif
-#ifndef NO_ANON_DRAIN
+#ifndef LOCKED
+		up_write(MMAP);
+#endif
 		if
-		:: root_of_0 -> drain_lock(root_of_0)
+		:: all_free -> all_free = 0
+		:: else ->
+#ifndef NO_GRACE_PERIOD
+			synchronize_srcu()
+#else
+			skip
+#endif
+		fi
+	:: else ->
+#ifdef LOCKED
+		mn_drain()
+#else
+		downgrade_write(MMAP);
+		has_mmap_lock = 1;
+		mn_drain();
+		if
+		:: has_mmap_lock -> up_read(MMAP); has_mmap_lock = 0
 		:: else
 		fi
 #endif
-	:: else
-	fi;
-	if
-	:: (vmas) & BIT(1) ->
-		if
-		:: shared ->
-#ifndef NO_VMA_DRAIN
-			drain_lock(VMA(1))
+	fi
+}
+
+/* What __mmu_notifier_register() and its like leave to their callers */
+inline release_mmap_lock()
+{
+#ifdef LOCKED
+	up_write(MMAP)
+#else
+	skip
 #endif
-		:: else
-		fi;
-#ifndef NO_ANON_DRAIN
-		drain_lock(ROOT)
+}
+
+inline mn_settle(s)
+{
+	mn_wait();
+	if
+#ifdef FAILED_IS_DRAINED
+	:: true -> mn_set_drained(birth[s])
+#else
+	:: !ret -> mn_set_drained(birth[s])
 #endif
 	:: else
 	fi
 }
 
-inline mn_drain_all(s)
+/* The wait in the wrong place, before the publication */
+inline mn_drain_first()
 {
-	mn_drain(BIT(0) | BIT(1));
-	if
-	:: !ret -> STORE(DRAINED, birth[s])
-	:: else
-	fi
+	downgrade_write(MMAP);
+	has_mmap_lock = 1;
+	mn_drain();
+	up_read(MMAP);
+	has_mmap_lock = 0;
+	down_write(MMAP)
 }
 
 /*
@@ -509,39 +771,123 @@ inline mn_drain_all(s)
  */
 inline mmu_notifier_register(s)
 {
-#ifdef USERS_BEFORE_PUBLISH
-	read_mm_users();
-#endif
+	atomic { ret = 0; killable = 1 };
 #ifdef NO_MMAP_LOCK
 	down_read(MMAP);
 	mn_publish(s);
-	mn_drain_all(s);
+	has_mmap_lock = 1;
+	mn_drain();
+	up_read(MMAP);
+	has_mmap_lock = 0
 #else
 	down_write(MMAP);
 #ifdef PUBLISH_AFTER_DRAIN
-	mn_drain(BIT(0) | BIT(1));
-	mn_publish(s);
-	downgrade_write(MMAP);
-#else
-	mn_publish(s);
-#ifndef LOCKED
-	downgrade_write(MMAP);
+	mn_drain_first();
 #endif
+	mn_publish(s);
 	if
-	:: pages_only & BIT(s)	/* !mn_needs_drain() */
-	:: else -> mn_drain_all(s)
+	:: pages_only & BIT(s) ->	/* !mn_has_range_ops() */
+#ifdef PAGES_ARE_DRAINED
+		mn_set_drained(birth[s]);
+#endif
+#ifndef LOCKED
+		up_write(MMAP)
+#else
+		skip
+#endif
+	:: else ->
+#ifdef PUBLISH_AFTER_DRAIN
+		up_write(MMAP)
+#else
+		mn_settle(s)
+#endif
 	fi;
-#endif
-#endif
 	if
 	:: ret -> mn_unpublish(s)
 	:: else
 	fi;
-#ifdef LOCKED
-	up_write(MMAP)
-#else
-	up_read(MMAP)
+	release_mmap_lock()
 #endif
+}
+
+/* --- get and put ---------------------------------------------------------- */
+
+/* call_srcu(), and what it calls then: free_notifier() */
+inline mmu_notifier_put(s)
+{
+	atomic {
+		spin_lock(SPIN);
+		users[s]--;
+		again = !users[s];
+		if
+		:: again ->
+			translated[s] = 0;	/* by the driver, before */
+			listed = listed & ~BIT(s);
+			STORE(LIST, listed)
+		:: else
+		fi;
+		spin_unlock(SPIN)
+	};
+	if
+	:: again ->
+#ifndef NO_SRCU_IN_PUT
+		synchronize_srcu();
+#endif
+		atomic { gone[s] = 1; count[s] = 0; again = 0 }
+	:: else
+	fi
+}
+
+/*
+ * There is one already, or it allocates a new one; @s becomes the one. One
+ * whose wait is not over is waited for here as well: who allocated it may be
+ * killed, or come back later. A get() that is killed puts its reference.
+ */
+inline mmu_notifier_get(s)
+{
+	atomic { ret = 0; killable = 1 };
+	down_write(MMAP);
+	atomic {
+		spin_lock(SPIN);
+		if
+		:: users[0] -> s = 0; users[0]++; again = 1
+		:: users[1] -> s = 1; users[1]++; again = 1
+		:: else
+		fi;
+		spin_unlock(SPIN)
+	};
+	if
+	:: again -> again = 0
+	:: else -> mn_publish(s)
+	fi;
+	if
+#ifdef GET_IS_DRAINED
+	:: users[s] > 1 -> up_write(MMAP)
+#endif
+	:: birth[s] <= drained ->
+#ifndef LOCKED
+		up_write(MMAP)
+#else
+		skip
+#endif
+	:: else -> mn_settle(s)
+	fi;
+	release_mmap_lock();
+	if
+	:: ret ->
+#ifdef KILLED_GET_UNPUBLISHES
+		mn_del_from_list(s);
+		synchronize_srcu();
+		gone[s] = 1
+#else
+#ifndef NO_PUT_WHEN_KILLED
+		mmu_notifier_put(s)
+#else
+		skip
+#endif
+#endif
+	:: else
+	fi
 }
 
 /* --- Teardown ----------------------------------------------------------- */
@@ -549,16 +895,16 @@ inline mmu_notifier_register(s)
 inline mmu_notifier_unregister(s)
 {
 #ifdef RELEASE_AFTER_DEL
-	list_del(s);
+	mn_del_from_list(s);
 	ops_release(s);
 #else
-	srcu_read_lock();
+	atomic { enter_domain(outermost) };
 	if
 	:: mem[LIST] & BIT(s) -> ops_release(s)
 	:: else
 	fi;
-	srcu_read_unlock();
-	list_del(s);
+	srcu_read_unlock(outermost);
+	mn_del_from_list(s);
 #endif
 #ifndef NO_SRCU_IN_UNREGISTER
 	synchronize_srcu()
@@ -569,15 +915,14 @@ inline mmu_notifier_unregister(s)
 inline mmu_notifier_release()
 {
 	if
-	:: mem[SUBS] && mem[ITREE_BIRTH] ->
+	:: mem[SUBS] && mem[ITREE_STATE] != NONE ->
 		mn_itree_start(ALL);
 		mn_itree_end()
 	:: else
 	fi;
 	if
 	:: mem[SUBS] && mem[LIST] ->
-		srcu_read_lock();
-		list = mem[LIST];
+		atomic { enter_domain(outermost); list = mem[LIST] };
 		do
 		:: atomic { list -> next_subscription() };
 		   ops_release(sub)
@@ -588,7 +933,7 @@ inline mmu_notifier_release()
 			listed = 0;
 			STORE(LIST, 0);
 			spin_unlock(SPIN);
-			srcu_read_unlock()
+			srcu_read_unlock(outermost)
 		};
 #ifndef NO_SRCU_IN_RELEASE
 		synchronize_srcu()

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Interval subscriptions: subscription s has page s. Who changes or looks up
+ * mm/mmu_interval_notifier.c: subscription s has page s. Who changes or looks up
  * the tree holds subs->lock; who walks it during a section does not.
  */
 
+/* subs->itree_state: do sections know of intervals? */
+#define NONE		0
+#define PUBLISHED	1	/* those that begin now do */
+#define READY		2	/* and the others have ended */
+
 /* What subs->lock protects. */
+byte itree_state;	/* subs->itree_state, as the lock's holder sees it */
+byte itree_waiters;	/* subs->itree_waiters */
 byte under_way;		/* subs->active */
 byte seq = 2;		/* subs->seq */
 byte itree;		/* subs->itree, a set of subscriptions */
@@ -22,14 +29,6 @@ byte interval_seq[2];	/* mmu_interval_notifier.invalidate_seq */
 #define ITREE_BUSY	false
 #else
 #define ITREE_BUSY	(seq & 1)
-#endif
-
-#define ITREE_ANNOUNCED(birth, range)					\
-	((birth) && (birth) <= range.epoch)
-#ifdef NO_EPOCH_AT_END
-#define ITREE_ANNOUNCED_AT_END(range)	mem[ITREE_BIRTH]
-#else
-#define ITREE_ANNOUNCED_AT_END(range)	ITREE_ANNOUNCED(mem[ITREE_BIRTH], range)
 #endif
 
 inline set_itree(set)
@@ -168,27 +167,81 @@ inline mn_itree_start(page)
 	fi
 }
 
-/* --- Registration ---------------------------------------------------------- */
+/* --- The first insertion --------------------------------------------------- */
 
-inline mn_publish_itree()
+/*
+ * It makes sections know of intervals, and waits for those that do not. Which
+ * did, and counted themselves in subs->active, their marks say. Several
+ * insertions may wait at a time; the first to be done makes the mm ready, and
+ * the last takes it back if all were killed.
+ */
+inline mn_itree_publish()
 {
-	mn_subscriptions();
-	if
-	:: atomic { !itree_born ->
-		itree_born = 1;
-		STORE(ITREE_BIRTH, published + 1)
-	   };
-	   atomic { published++; STORE(EPOCH, published) }
-	:: else
-	fi
+	mn_get_subscriptions();
+	atomic {
+		spin_lock(SPIN);
+		itree_waiters++;
+		if
+		:: itree_state == NONE ->
+			itree_state = PUBLISHED;
+			STORE(ITREE_STATE, PUBLISHED)
+		:: else
+		fi;
+		spin_unlock(SPIN)
+	}
 }
 
-#ifdef BORN_IS_DRAINED
-#define ITREE_DRAINED	(mem[SUBS] && mem[ITREE_BIRTH])
+#ifdef RESET_BESIDE_OTHERS
+#define OTHERS_WAIT	false
 #else
-#define ITREE_DRAINED	(mem[SUBS] && mem[ITREE_BIRTH] && \
-			 mem[DRAINED] >= mem[ITREE_BIRTH])
+#define OTHERS_WAIT	itree_waiters
 #endif
+
+inline mn_itree_settle()
+{
+	atomic {
+		spin_lock(SPIN);
+		itree_waiters--;
+		if
+		:: !ret -> itree_state = READY; STORE(ITREE_STATE, READY)
+#ifndef NO_RESET
+		:: ret && itree_state == PUBLISHED && !OTHERS_WAIT ->
+			itree_state = NONE;
+			STORE(ITREE_STATE, NONE)
+#endif
+		:: else
+		fi;
+		spin_unlock(SPIN)
+	}
+}
+
+#ifdef PUBLISHED_IS_READY
+#define ITREE_READY	(mem[SUBS] && mem[ITREE_STATE] != NONE)
+#else
+#define ITREE_READY	(mem[SUBS] && mem[ITREE_STATE] == READY)
+#endif
+
+/* Where the mm had a subscription, no signal ends the wait. */
+inline mn_itree_prepare()
+{
+	killable = !mem[SUBS];
+	down_write(MMAP);
+	mn_itree_publish();
+#ifdef NO_INTERVAL_DRAIN
+#ifndef LOCKED
+	up_write(MMAP);
+#endif
+#else
+	mn_wait();
+#endif
+#ifdef INTERVAL_IS_DRAINED
+	mn_set_drained(1);
+#endif
+	mn_itree_settle();
+	release_mmap_lock()
+}
+
+/* --- Every insertion ------------------------------------------------------- */
 
 inline mn_interval_insert(s)
 {
@@ -217,21 +270,8 @@ inline mmu_interval_notifier_insert(s)
 {
 	ret = 0;
 	if
-	:: ITREE_DRAINED
-	:: else ->
-		down_write(MMAP);
-		mn_publish_itree();
-#ifndef LOCKED
-		downgrade_write(MMAP);
-#endif
-#ifndef NO_INTERVAL_DRAIN
-		mn_drain(BIT(s));
-#endif
-#ifdef LOCKED
-		up_write(MMAP)
-#else
-		up_read(MMAP)
-#endif
+	:: ITREE_READY
+	:: else -> mn_itree_prepare()
 	fi;
 	if
 	:: ret

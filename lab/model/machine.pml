@@ -26,16 +26,20 @@
  * mmu_notifier_subscriptions, and the pointer to it.
  */
 #define SUBS		0	/* mm->notifier_subscriptions: is it there? */
-#define LIST		1	/* subs->list: a set of subscriptions */
-#define EPOCH		2	/* subs->epoch */
-#define SPIN		3	/* subs->lock */
-#define ITREE_BIRTH	4	/* subs->itree_birth */
-#define DRAINED		5	/* subs->drained */
-#define PTL		6	/* the page table lock */
-#define LOCATIONS	7
+#define DOMAIN		1	/* subs->srcu: likewise */
+#define TRACK		2	/* subs->track */
+#define LIST		3	/* subs->list: a set of subscriptions */
+#define EPOCH		4	/* subs->epoch */
+#define ITREE_STATE	5	/* subs->itree_state */
+#define SPIN		6	/* subs->lock */
+#define PTL		7	/* the page table lock */
+#define LOCATIONS	8
 
 byte mem[LOCATIONS];
-chan buffer[CPUS] = [4] of { byte, byte };
+
+/* The CPUs that store anything are those of the drivers and of the exit. */
+#define STORING_CPUS	3
+chan buffer[STORING_CPUS] = [4] of { byte, byte };
 
 /*
  * A store: plain, WRITE_ONCE(), or a release. It is a release that waits for
@@ -44,49 +48,61 @@ chan buffer[CPUS] = [4] of { byte, byte };
 #define STORE(location, value)	buffer[cpu]!location, value
 
 /* smp_mb(), a locked instruction on x86, and what any release RMW needs. */
-#define ALL_VISIBLE		empty(buffer[cpu])
+#define ALL_VISIBLE		(cpu >= STORING_CPUS || empty(buffer[cpu]))
 
-/* The stores of @who reach memory, at any time, in the order allowed. */
-#define IN_ORDER(who, location)						\
-	atomic { buffer[who]?location, value -> mem[location] = value }
-#define ANY_ORDER(who, location)					\
-	atomic { buffer[who]??location, value -> mem[location] = value }
+/* The oldest store of @who reaches memory, at any time. */
+#define IN_ORDER(who)							\
+	:: atomic { buffer[who]?location, value -> mem[location] = value }
+/* One that is no release comes before those that it was after. */
+#define EARLY(who, which)						\
+	:: atomic { buffer[who]??which, value -> mem[which] = value }
 
 /* smp_store_release(&subs->epoch), unless that is what is taken away */
 #if defined(WEAK) && defined(NO_EPOCH_RELEASE)
-#define EPOCH_ORDER	ANY_ORDER
+#define EPOCH_EARLY(who)	EARLY(who, EPOCH)
 #else
-#define EPOCH_ORDER	IN_ORDER
+#define EPOCH_EARLY(who)
 #endif
-
-/* WRITE_ONCE() */
-#ifdef WEAK
-#define PLAIN_ORDER	ANY_ORDER
+/* smp_store_release(&subs->nr[kind]), or &subs->track, likewise */
+#if defined(WEAK) && defined(NO_LIST_RELEASE)
+#define LIST_EARLY(who)		EARLY(who, LIST)
 #else
-#define PLAIN_ORDER	IN_ORDER
+#define LIST_EARLY(who)
+#endif
+#if defined(WEAK) && defined(NO_TRACK_RELEASE)
+#define TRACK_EARLY(who)	EARLY(who, TRACK)
+#else
+#define TRACK_EARLY(who)
 #endif
 
 /*
- * SUBS and DRAINED are published by smp_store_release(), LIST by
- * hlist_add_head_rcu(), SPIN and PTL by spin_unlock(): all of them releases.
+ * On a machine of weak memory the plain stores are DOMAIN's and ITREE_STATE's
+ * (that of READY is a release, but not for anything here). The others are
+ * releases: spin_unlock() and smp_store_release(), which for LIST is that of
+ * subs->nr[].
  */
-#define BUFFER(who)							\
-	:: IN_ORDER(who, SUBS)						\
-	:: IN_ORDER(who, LIST)						\
-	:: EPOCH_ORDER(who, EPOCH)					\
-	:: IN_ORDER(who, SPIN)						\
-	:: PLAIN_ORDER(who, ITREE_BIRTH)				\
-	:: IN_ORDER(who, DRAINED)					\
-	:: IN_ORDER(who, PTL)
+#ifdef WEAK
+#define PLAIN_EARLY(who)						\
+	EARLY(who, DOMAIN)						\
+	EARLY(who, ITREE_STATE)						\
+	EPOCH_EARLY(who)						\
+	LIST_EARLY(who)							\
+	TRACK_EARLY(who)
+#else
+#define PLAIN_EARLY(who)
+#endif
 
 active proctype memory()
 {
-	byte value;
+	byte location, value;
 
 end:	do
-	BUFFER(0)
-	BUFFER(1)
-	BUFFER(2)
+	IN_ORDER(0)
+	PLAIN_EARLY(0)
+	IN_ORDER(1)
+	PLAIN_EARLY(1)
+	IN_ORDER(2)
+	PLAIN_EARLY(2)
 	od
 }
 
@@ -139,7 +155,7 @@ bit  unseen[LOCKS];	/* the last taking of the lock is not seen yet */
 inline took(l)
 {
 	RMW(l);
-	IF_WEAK(unseen[l] = 1)
+	IF_WEAK(unseen[l] = (l != MMAP))	/* at which nobody looks */
 }
 
 inline down_read(l)
@@ -204,7 +220,6 @@ inline downgrade_write(l)
 active proctype visibility()
 {
 end:	do
-	:: atomic { unseen[MMAP] -> unseen[MMAP] = 0 }
 	:: atomic { unseen[VMA(0)] -> unseen[VMA(0)] = 0 }
 	:: atomic { unseen[VMA(1)] -> unseen[VMA(1)] = 0 }
 	:: atomic { unseen[FILE] -> unseen[FILE] = 0 }
@@ -216,30 +231,34 @@ end:	do
 
 /* --- SRCU -----------------------------------------------------------------
  *
- * srcu_read_lock() and synchronize_srcu() contain full barriers; a grace
- * period waits for every reader that was there when it began.
+ * srcu_read_lock() and synchronize_srcu() contain full barriers; a grace period
+ * waits for every reader that was there when it began, and for no other. A
+ * reader in a reader of the same CPU is covered by the outer one.
  */
-byte in_srcu;		/* a set of CPUs */
+byte in_srcu;			/* a set of CPUs */
+byte awaited[STORING_CPUS];	/* whom a grace period still waits for */
 
-inline srcu_read_lock()
+inline srcu_read_lock(mark)
 {
+	mark = !(in_srcu & BIT(cpu));
 	in_srcu = in_srcu | BIT(cpu)
 }
 
-inline srcu_read_unlock()
+inline srcu_read_unlock(mark)
 {
-	in_srcu = in_srcu & ~BIT(cpu)
+	if
+	:: mark ->
+		in_srcu = in_srcu & ~BIT(cpu);
+		awaited[0] = awaited[0] & ~BIT(cpu);
+		awaited[1] = awaited[1] & ~BIT(cpu);
+		awaited[2] = awaited[2] & ~BIT(cpu);
+		mark = 0
+	:: else
+	fi
 }
 
 inline synchronize_srcu()
 {
-	atomic {
-		ALL_VISIBLE;
-		i = 0;
-		do
-		:: i < CPUS -> !(in_srcu & BIT(i)); i++
-		:: else -> break
-		od;
-		i = 0
-	}
+	atomic { ALL_VISIBLE -> awaited[cpu] = in_srcu };
+	!awaited[cpu]
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Drivers that register or insert, use and unregister or remove; sections of
- * each kind; a fault that brings an anon_vma; the exit of the process. Each can
- * begin at any step of all others. Which of them run together: see the scenarios
- * at the end.
+ * Drivers that register, get or insert, use and unregister, put or remove;
+ * sections of each kind; munmap(), mremap() and a fault that brings an anon_vma;
+ * the exit of the process, and who has its domain next. Each can begin at any
+ * step of all others. Which of them run together: see the scenarios at the end.
  *
  * What must hold:
  *  - no translation is left when its page is freed, and none is made of a
@@ -12,22 +12,26 @@
  *    none outstanding when everything is over;
  *  - the interval tree does not change while somebody walks it;
  *  - after unregister, and after a registration that failed, no callback runs;
+ *  - nobody is left in a domain that is given back, none is entered that is
+ *    not there, and no reference to a subscription is lost;
  *  - everybody gets to the end: no deadlock.
  */
 #include "machine.pml"
 #include "core.pml"
 
 byte running;
+byte mm_count = 2;	/* the users' reference, and a driver's */
 
 /* --- Drivers ------------------------------------------------------------- */
 
 inline register_and_fault(s)
 {
 	mmu_notifier_register(s);
-#ifdef FAILS
+#ifdef KILLS
 	/*
-	 * It failed, no callback may come, and is tried once more. The driver
-	 * forgets sections that it was told of, and nobody tells it their end.
+	 * It was killed, no callback may come, and it is tried once more. The
+	 * driver forgets sections that it was told of, and nobody tells it
+	 * their end.
 	 */
 	if
 	:: ret ->
@@ -47,8 +51,7 @@ inline register_and_fault(s)
 /* A driver in a thread of the process; it stays registered. */
 proctype driver(byte cpu; byte s)
 {
-	byte i;
-	bit ret, shared;
+	DRIVER;
 
 	register_and_fault(s);
 	running--
@@ -57,32 +60,48 @@ proctype driver(byte cpu; byte s)
 /* This one unregisters, perhaps when its process is gone already. */
 proctype passing_driver(byte cpu; byte s)
 {
-	byte i;
-	bit ret, shared;
+	DRIVER;
 
 	register_and_fault(s);
 	mm_users--;			/* mmput() */
 	mmu_notifier_unregister(s);
-	atomic { gone[s] = 1; count[s] = 0; running-- }
+	atomic { gone[s] = 1; count[s] = 0; mm_count--; running-- }
+}
+
+bit faulting;
+
+/* One that gets what another may have got already, and puts it. */
+proctype getting_driver(byte cpu; byte s)
+{
+	DRIVER;
+
+	mmu_notifier_get(s);
+	if
+	:: ret
+	:: else ->
+		/* one fault at a time: there is but one ended[] */
+		atomic { !faulting -> faulting = 1 };
+		driver_fault(s, 0);
+		faulting = 0;
+		mmu_notifier_put(s)
+	fi;
+	running--
 }
 
 /* One that wants pages only; it may stay registered. */
 proctype page_driver(byte cpu; byte s)
 {
-	byte i;
-	bit ret, shared;
+	DRIVER;
 
 	mmu_notifier_register(s);
 	if
-	:: ret
-	:: !ret -> driver_page_fault(s, 0)
-	:: !ret -> driver_page_fault(s, 1)
+	:: driver_page_fault(s, 0)
+	:: driver_page_fault(s, 1)
 	fi;
 	mm_users--;			/* mmput() */
 	if
-	:: !ret ->
-		mmu_notifier_unregister(s);
-		gone[s] = 1
+	:: mmu_notifier_unregister(s);
+	   gone[s] = 1
 	:: true
 	fi;
 	running--
@@ -91,10 +110,11 @@ proctype page_driver(byte cpu; byte s)
 inline insert_and_fault(s)
 {
 	mmu_interval_notifier_insert(s);
-#ifdef INTERVAL_FAILS
+#ifdef KILLS
+	/* It may be tried once more. */
 	if
 	:: ret -> mmu_interval_notifier_insert(s)
-	:: else
+	:: true
 	fi;
 #endif
 	if
@@ -106,8 +126,8 @@ inline insert_and_fault(s)
 /* A driver of intervals: it has that of page @s. */
 proctype interval_driver(byte cpu; byte s)
 {
-	byte i, seen;
-	bit ret, shared, retry;
+	DRIVER;
+	bit retry;
 
 	insert_and_fault(s);
 	running--
@@ -116,8 +136,8 @@ proctype interval_driver(byte cpu; byte s)
 /* This one removes it again. */
 proctype passing_interval_driver(byte cpu; byte s)
 {
-	byte i, seen;
-	bit ret, shared, retry;
+	DRIVER;
+	bit retry;
 
 	insert_and_fault(s);
 	mm_users--;			/* mmput() */
@@ -164,43 +184,16 @@ proctype fault_section(byte cpu; byte page)
 	running--
 }
 
-/*
- * The same by somebody who becomes a user of the mm only now, as userfaultfd
- * does: mmget_not_zero() is a full barrier on every machine.
- */
-proctype newcomer_section(byte cpu; byte page)
-{
-	SECTION;
-
-	if
-#ifdef RELAXED_MMGET
-	/* An increment without a barrier may be seen later than what follows. */
-	:: atomic { mm_users -> mm_users++; hidden_user = 1 };
-#else
-	:: atomic { mm_users -> mm_users++ };
-#endif
-	   if
-	   :: atomic { !writer[VMA(page)] ->
-		readers[VMA(page)]++;
-		took(VMA(page))
-	      };
-	      change(range, page);
-	      up_read(VMA(page))
-	   :: atomic { writer[VMA(page)] -> skip }
-	   fi;
-	   atomic { hidden_user = 0; mm_users-- }	/* mmput() */
-	:: !mm_users
-	fi;
-	running--
-}
-
 /* Under an rmap lock held for read: truncation, reclaim, migration. */
 proctype rmap_section(byte cpu; byte rwsem; byte page)
 {
 	SECTION;
 
 	down_read(rwsem);
-	change(range, page);
+	if
+	:: linked[page] -> change(range, page)
+	:: else
+	fi;
 	up_read(rwsem);
 	running--
 }
@@ -213,6 +206,15 @@ proctype rmap_write_section(byte cpu; byte rwsem; byte page)
 	down_write(rwsem);
 	change(range, page);
 	up_write(rwsem);
+	running--
+}
+
+/* Under a lock that the core knows nothing of: only a grace period sees it. */
+proctype foreign_section(byte cpu; byte page)
+{
+	SECTION;
+
+	change(range, page);
 	running--
 }
 
@@ -233,6 +235,57 @@ proctype nested_section(byte cpu; byte rwsem; byte page)
 	:: else
 	fi;
 	up_read(rwsem);
+	running--
+}
+
+/* --- Others who change VMAs ----------------------------------------------- */
+
+/* Who holds an rmap lock for long, and has no section. */
+proctype holder(byte cpu; byte rwsem)
+{
+	down_read(rwsem);
+	up_read(rwsem);
+	running--
+}
+
+/*
+ * munmap() of VMA 1: out of the tree, mmap_lock downgraded, zapped, unlinked
+ * under the lock of its anon_vma root.
+ */
+proctype munmap(byte cpu)
+{
+	SECTION;
+
+	down_write(MMAP);
+	down_write(VMA(1));
+	up_write(VMA(1));
+	in_tree[1] = 0;
+	downgrade_write(MMAP);
+	change(range, 1);
+	down_write(ROOT);
+	linked[1] = 0;
+	up_write(ROOT);
+	up_read(MMAP);
+	running--
+}
+
+/*
+ * mremap() of VMA 1 to an address that the walk may have passed. It is a new
+ * VMA with locks that are there already; copy_vma() links it under them. The
+ * page moves with it. Before the registration it would be a VMA like any other.
+ */
+proctype mremap(byte cpu)
+{
+	published;
+	down_write(MMAP);
+	down_write(VMA(1));
+	up_write(VMA(1));
+#ifndef LINK_WITHOUT_LOCK
+	down_write(ROOT);
+	up_write(ROOT);
+#endif
+	in_tree[1] = 0;		/* where the walk comes to */
+	up_write(MMAP);
 	running--
 }
 
@@ -295,17 +348,54 @@ proctype new_root_section(byte cpu)
 /* exit_mmap(): what is still mapped goes, with or without a section. */
 proctype exit_mmap(byte cpu)
 {
-	byte list, sub, i, met, seq_now;
-	bit ret, zapped, woken;
+	DRIVER;
+	byte list, sub, met, seq_now;
+	bit zapped, woken, hook;
 
 	!mm_users;
 	mmu_notifier_release();
+#ifdef DOMAIN_BACK_AT_RELEASE
+	domain_is_idle = 1;
+#endif
 	zap(0);
 	zap(1);
+	down_write(FILE);
+	linked[0] = 0;
+	up_write(FILE);
+	atomic { mm_count--; running-- }	/* mmdrop() */
+}
+
+/*
+ * __mmdrop(): the domain, if there is one, may go to another mm. Whoever waits
+ * there must not wait for a section here.
+ */
+proctype next_mm(byte cpu)
+{
+	!mm_count;
+	domain_is_idle = 1;
+	assert(!in_srcu);
 	running--
 }
 
 /* --- Scenarios: -D one of these ------------------------------------------- */
+
+/* The mm is tracked: driver 0 has been there for long. */
+inline start_tracked()
+{
+	allocated = 1;
+	has_domain = 1;
+	track = 1;
+	listed = BIT(0);
+	published = 1;
+	drained = 1;
+	birth[0] = 1;
+	users[0] = 1;
+	mem[SUBS] = 1;
+	mem[DOMAIN] = 1;
+	mem[TRACK] = 1;
+	mem[LIST] = BIT(0);
+	mem[EPOCH] = 1
+}
 
 init
 {
@@ -341,6 +431,22 @@ init
 		run driver(1, 1);
 		run rmap_section(3, FILE, 0)
 #endif
+#ifdef KILLED_DRIVER
+		running = 2;
+		run driver(0, 0);
+		run rmap_section(3, FILE, 0)
+#endif
+#ifdef TRACKED
+		start_tracked();
+		running = 3;
+		run driver(1, 1);
+		run rmap_section(3, FILE, 0);
+#ifdef FEW
+		run fault_section(4, 1)
+#else
+		run foreign_section(4, 1)
+#endif
+#endif
 #ifdef LATE_ANON
 		running = 4;
 		run driver(0, 0);
@@ -348,16 +454,35 @@ init
 		run anon_walk(4);
 		run new_root_section(5)
 #endif
-#ifdef NEWCOMER
-		mm_users = 1;
-		running = 2;
+#ifdef MUNMAP
+		running = 4;
 		run driver(0, 0);
-		run newcomer_section(3, 0)
+		run holder(3, FILE);
+		run rmap_section(4, ROOT, 1);
+		run munmap(5)
 #endif
-#ifdef FAILS
-		running = 2;
+#ifdef MREMAP
+		running = 4;
 		run driver(0, 0);
+		run holder(3, FILE);
+		run rmap_section(4, ROOT, 1);
+		run mremap(5)
+#endif
+#ifdef GET
+		running = 3;
+		run getting_driver(0, 0);
+		run getting_driver(1, 1);
 		run rmap_section(3, FILE, 0)
+#endif
+#ifdef GET_TRACKED
+		start_tracked();
+		listed = 0;		/* the driver has gone */
+		users[0] = 0;
+		mem[LIST] = 0;
+		running = 3;
+		run getting_driver(0, 0);
+		run getting_driver(1, 1);
+		run foreign_section(3, 0)
 #endif
 #ifdef TEARDOWN
 		mm_users = 1;
@@ -371,6 +496,14 @@ init
 		running = 2;
 		run passing_driver(0, 0);
 		run exit_mmap(2)
+#endif
+#ifdef NEXT_MM
+		mm_users = 1;
+		running = 4;
+		run passing_driver(0, 0);
+		run exit_mmap(2);
+		run rmap_section(3, FILE, 0);
+		run next_mm(1)
 #endif
 #ifdef PAGES_ONLY
 		pages_only = BIT(0);
@@ -400,18 +533,18 @@ init
 		run rmap_section(3, FILE, 0);
 		run fault_section(4, 0)
 #endif
-#ifdef INTERVAL_ANON
+#ifdef INTERVAL_TRACKED
+		start_tracked();
 		running = 3;
 		run interval_driver(1, 1);
 		run rmap_write_section(3, ROOT, 1);
-		run mmap_section(4, 1)
+		run foreign_section(4, 1)
 #endif
 #ifdef TWO_INTERVALS
-		running = 4;
+		running = 3;
 		run interval_driver(0, 0);
 		run interval_driver(1, 1);
-		run rmap_section(3, FILE, 0);
-		run rmap_section(4, ROOT, 1)
+		run rmap_section(3, ROOT, 1)
 #endif
 #ifdef LIST_AND_INTERVAL
 		running = 3;
@@ -425,12 +558,6 @@ init
 		run rmap_section(3, FILE, 0);
 		run nested_section(4, FILE, 0)
 #endif
-#ifdef INTERVAL_FAILS
-		running = 3;
-		run interval_driver(0, 0);
-		run rmap_section(3, FILE, 0);
-		run rmap_section(4, ROOT, 1)
-#endif
 #ifdef INTERVAL_TEARDOWN
 		mm_users = 1;
 		running = 3;
@@ -440,7 +567,11 @@ init
 #endif
 	};
 	!running;
-	assert(!under_way && !ITREE_BUSY);
+	assert(!under_way && !ITREE_BUSY && !in_srcu);
+	assert(itree_state != PUBLISHED && !itree_waiters);
+#if defined(GET) || defined(GET_TRACKED)
+	assert(!users[0] && !users[1] && !listed);
+#endif
 	assert(!count[0] || released[0]);
 	assert(!count[1] || released[1])
 }
