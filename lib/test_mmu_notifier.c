@@ -1765,8 +1765,6 @@ static int tmn_register_twice(struct mm_struct *mm)
 {
 	int ret;
 
-	if (!IS_ENABLED(CONFIG_DEBUG_VM))
-		return -EOPNOTSUPP;
 	ret = tmn_register_misused(mm, &tmn_misused_ops);
 	if (ret)
 		return ret;

@@ -233,9 +233,10 @@ static bool mn_interval_removed(const struct mmu_interval_notifier *interval_sub
  * Is it in the tree, or about to be? A structure that was never inserted may
  * hold anything, so all it says is where to look.
  */
-static bool mn_interval_inserted(struct mmu_notifier_subscriptions *subs,
-				 const struct mmu_interval_notifier *interval_sub,
-				 const struct mm_struct *mm)
+static __no_kmsan_checks bool
+mn_interval_inserted(struct mmu_notifier_subscriptions *subs,
+		     const struct mmu_interval_notifier *interval_sub,
+		     const struct mm_struct *mm)
 {
 	unsigned long start = interval_sub->interval_tree.start;
 	unsigned long last = interval_sub->interval_tree.last;

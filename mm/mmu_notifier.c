@@ -567,9 +567,10 @@ static void mn_del_from_list(struct mmu_notifier *sub,
  * Is it on the list? A structure that was never registered may hold anything,
  * so all it says is whether to look.
  */
-static bool mn_is_listed(struct mmu_notifier_subscriptions *subs,
-			 const struct mmu_notifier *subscription,
-			 const struct mm_struct *mm)
+static __no_kmsan_checks bool
+mn_is_listed(struct mmu_notifier_subscriptions *subs,
+	     const struct mmu_notifier *subscription,
+	     const struct mm_struct *mm)
 {
 	struct mmu_notifier *sub;
 

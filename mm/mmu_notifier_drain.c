@@ -30,13 +30,14 @@
  *
  * Waiting without mmap_lock. A lock that is held may be held for long, and the
  * process wants to map and unmap meanwhile. So the walk over the VMAs pins what
- * the lock is in, drops mmap_lock, waits, and goes on where it was. What
- * becomes of the VMAs in between needs nothing: whoever links a VMA to a file
- * or to an anon_vma, moves it or changes its bounds takes its i_mmap_rwsem and
- * its anon_vma root's rwsem for write, and write-locks the VMA, after the
- * publication; and a VMA that nobody touched is where it was. That holds for
- * the VMA that gets its anon_vma by a fault as well: whether the root is new or
- * a neighbour's, it is linked under that root's lock.
+ * the lock is in, drops mmap_lock, waits, takes mmap_lock again (for write, see
+ * mn_lock_mmap()), and goes on where it was. What becomes of the VMAs in between
+ * needs nothing: whoever links a VMA to a file or to an anon_vma, unlinks it,
+ * moves it or changes its bounds takes its i_mmap_rwsem and its anon_vma root's
+ * rwsem for write, and write-locks the VMA, after the publication; and a VMA
+ * that nobody touched is where it was. That holds for the VMA that gets its
+ * anon_vma by a fault as well: whether the root is new or a neighbour's, it is
+ * linked under that root's lock.
  */
 
 #include <linux/file.h>
@@ -233,61 +234,65 @@ static int mn_wait_lock(struct mn_drain *drain, struct rw_semaphore *rwsem)
 	return 0;
 }
 
-static int mn_wait_rmap(struct mn_drain *drain, struct rw_semaphore *rwsem)
+/*
+ * Take mmap_lock again. For write, and downgrade it then: munmap() takes VMAs
+ * out of the tree and downgrades before it zaps and unlinks them. The walk must
+ * not miss a VMA that was not unlinked yet. That is over once nobody else holds
+ * mmap_lock, and while the walk does no VMA leaves the tree.
+ */
+static int mn_lock_mmap(struct mn_drain *drain)
 {
-	int ret = mn_wait_lock(drain, rwsem);
-
-	if (ret || mn_keeps_mmap_lock(drain))
-		return ret;
 	if (!mn_killable(drain))
-		mmap_read_lock(drain->mm);
-	else if (mmap_read_lock_killable(drain->mm))
+		mmap_write_lock(drain->mm);
+	else if (mmap_write_lock_killable(drain->mm))
 		return -EINTR;
-	drain->mmap_locked = true;
 	return 0;
 }
 
 /*
- * Wait for page faults that hold a VMA's own lock. As everywhere, that is done
- * under mmap_lock for write: UFFDIO_MOVE waits for a second VMA lock while it
- * has one, so two who wait for VMA locks at a time could deadlock with it.
+ * Page faults hold a VMA's own lock. As everywhere, it is waited for under
+ * mmap_lock for write: UFFDIO_MOVE waits for a second VMA lock while it has one,
+ * so two who wait for VMA locks at a time could deadlock with it.
  */
 static int mn_wait_vma(struct mn_drain *drain)
 {
-	int ret = 0;
 #ifdef CONFIG_PER_VMA_LOCK
-	struct vm_area_struct *vma;
+	struct vm_area_struct *vma = vma_lookup(drain->mm, drain->address);
 
-	if (!mn_keeps_mmap_lock(drain)) {
-		if (!mn_killable(drain))
-			mmap_write_lock(drain->mm);
-		else if (mmap_write_lock_killable(drain->mm))
-			return -EINTR;
-		drain->mmap_locked = true;
-	}
-	vma = vma_lookup(drain->mm, drain->address);
 	if (vma)
-		ret = mn_wait_lock(drain, &vma->vm_lock->lock);
-	if (drain->mmap_locked)
-		mmap_write_downgrade(drain->mm);
+		return mn_wait_lock(drain, &vma->vm_lock->lock);
 #endif
-	return ret;
+	return 0;
 }
 
-/* Wait for what mn_find_held() found, without mmap_lock where that may be. */
+/* Wait for what mn_find_held() found, for an rmap lock without mmap_lock. */
 static int mn_wait_held(struct mn_drain *drain, struct vm_area_struct *vma)
 {
 	struct rw_semaphore *rwsem = NULL;
+	int ret = 0;
 
 	if (drain->passed != MN_VMA_LOCK)
 		rwsem = mn_pin_rmap(drain, vma);
 	/* What is not pinned may become something else. */
 	drain->mapping = drain->file ? drain->file->f_mapping : NULL;
 	drain->root = drain->pinned_root;
-	if (drain->mmap_locked)
-		mmap_read_unlock(drain->mm);
+
+	if (mn_keeps_mmap_lock(drain))
+		return rwsem ? mn_wait_lock(drain, rwsem) : mn_wait_vma(drain);
+
+	mmap_read_unlock(drain->mm);
 	drain->mmap_locked = false;
-	return rwsem ? mn_wait_rmap(drain, rwsem) : mn_wait_vma(drain);
+	if (rwsem)
+		ret = mn_wait_lock(drain, rwsem);
+	if (!ret)
+		ret = mn_lock_mmap(drain);
+	if (ret)
+		return ret;
+	if (!rwsem)
+		ret = mn_wait_vma(drain);
+	mmap_write_downgrade(drain->mm);
+	drain->mmap_locked = true;
+	return ret;
 }
 
 /**

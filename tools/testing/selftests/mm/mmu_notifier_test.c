@@ -19,6 +19,12 @@
 #include "mmu_notifier_events.h"
 #include "mmu_notifier_util.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+
+#define MN_MMAP_MIN_ADDR	"/proc/sys/vm/mmap_min_addr"
+
 /* Events */
 
 FIXTURE(event)
@@ -599,6 +605,35 @@ TEST_F(mmu, attach_by_pid)
 	EXPECT_TRUE(mn_balanced(self->fd));
 	EXPECT_EQ(0, mn_detach(self->fd));
 	EXPECT_EQ(-ESRCH, mn_attach(self->fd, TMN_STYLE_KVM, 0, pid));
+}
+
+/* A section that starts at address 0 ends: its end was once forgotten. */
+TEST_F_TIMEOUT(mmu, mprotect_at_zero, 60)
+{
+	size_t size = mn_page_size();
+	long least = 0;
+	char *zero;
+	int fd;
+
+	mn_read_long(MN_MMAP_MIN_ADDR, &least);
+	if (mn_write_file(MN_MMAP_MIN_ADDR, "0"))
+		SKIP(return, "vm.mmap_min_addr cannot be changed");
+	zero = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	mn_write_file(MN_MMAP_MIN_ADDR, "%ld", least);
+	ASSERT_EQ(NULL, zero);
+
+	fd = mn_open();
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, mn_attach(fd, TMN_STYLE_KVM, 0, 0));
+	/* The page tables must be there for the section to start. */
+	ASSERT_EQ(0, madvise(zero, size, MADV_POPULATE_WRITE));
+	ASSERT_EQ(0, mprotect(zero, size, PROT_READ));
+	ASSERT_TRUE(mn_balanced(fd));
+	ASSERT_EQ(0, munmap(zero, size));
+	/* Nothing is left to wait for. */
+	EXPECT_EQ(0, mn_detach(fd));
+	close(fd);
 }
 
 /* Somebody else's section is under way in a process that exits. */
