@@ -19,8 +19,8 @@
 #                   PREFIX.status; default: BUILD/boot
 #   -w REGEX        console lines that are expected and not errors
 #
-# The modules that BUILD holds are in /modules of the guest; test_mmu_notifier
-# and test_mmu_driver are loaded, the others are left to COMMAND.
+# The modules that BUILD holds are in /modules of the guest; test_mmu_notifier,
+# test_mmu_driver and test_mmu_users are loaded, the others are left to COMMAND.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"

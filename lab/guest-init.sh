@@ -23,7 +23,7 @@ if [ -e /sys/block/zram0/disksize ]; then
 fi
 echo 64 >/proc/sys/vm/nr_hugepages
 
-for module in test_mmu_notifier test_mmu_driver sample_mmu_notifier; do
+for module in test_mmu_notifier test_mmu_driver test_mmu_users sample_mmu_notifier; do
 	[ ! -e /modules/$module.ko ] || insmod /modules/$module.ko
 done
 

@@ -50,8 +50,8 @@ selftest_files() {
 # test counts; in which function it is depends on what the compiler inlines.
 expected() { # PROGRAM
 	case $1 in
-	mmu_notifier_bad_input_test)
-		echo 'WARNING: CPU: .* at (.*mm/mmu_notifier\.c:[0-9]+ |_*mmu_(interval_)?notifier_|mn_)' ;;
+	mmu_notifier_bad_input_test | mmu_notifier_users_test)
+		echo 'WARNING: CPU: .* at (.*mm/mmu_(interval_)?notifier\.c:[0-9]+ |_*mmu_(interval_)?notifier_|mn_)' ;;
 	*) echo '^$' ;;
 	esac
 }
