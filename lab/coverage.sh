@@ -34,10 +34,9 @@ for f in $(find /sys/kernel/debug/gcov -name "mmu_notifier*.gcda"); do
 done
 exit $status'
 
-# What a mutant would do is not in a kernel that anybody uses. And not counted are
-# the branches that Linux's own macros bring along: what cannot happen is not made
-# to happen (WARN), and what an unlock or a wait checks is tested elsewhere.
-macros='mmu_notifier_mutant|mn_called|WARN|trace_mmu_notifier|srcu_read_unlock|wait_var_event|DEFINE_SEQ_ATTRIBUTE'
+# Not counted are the branches that Linux's own macros bring along: what cannot happen
+# is not made to happen (WARN), and what an unlock or a wait checks is tested elsewhere.
+macros='mn_called|WARN|trace_mmu_notifier|srcu_read_unlock|wait_var_event|DEFINE_SEQ_ATTRIBUTE'
 lcov() {
 	command lcov --quiet --rc lcov_branch_coverage=1 \
 		--rc lcov_excl_br_line="LCOV_EXCL_BR_LINE|$macros" "$@"
@@ -55,8 +54,7 @@ counts() {
 		on { data = data " " $0 }
 		/^gcda [^ ]*gcda$/ { on = 1; name = $2; data = "" }')
 	lcov --capture --directory "$dir" --base-directory "$build" --output-file "$dir/all.info" &&
-		lcov --extract "$dir/all.info" '*/mm/mmu_notifier*.c' --output-file "$dir/core.info" &&
-		lcov --remove "$dir/core.info" '*_mutants.c' --output-file "$results/$1.info"
+		lcov --extract "$dir/all.info" '*/mm/mmu_notifier*.c' --output-file "$results/$1.info"
 }
 
 selftest_files
