@@ -12,9 +12,6 @@
  * holds exactly one kind of lock.  Then another secondary MMU is registered and
  * used at once.  If registering did not wait for that section, a translation is
  * established that nobody will invalidate, and the oracle sees it.
- *
- * That these tests can fail is tested as well, where the core has been built
- * with CONFIG_MMU_NOTIFIER_MUTANTS: each step is switched off in turn.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -214,77 +211,6 @@ STEP_TEST(anon_vma)
 STEP_TEST(vma_lock)
 STEP_TEST(mmap_lock)
 STEP_TEST(epoch)
-
-/* The tests of the steps can fail: without the step, they do. */
-
-enum mutant_result {
-	MUTANT_SURVIVED,
-	MUTANT_CAUGHT,
-	MUTANT_BROKE,
-};
-
-static enum mutant_result run_mutant(const struct mn_step *step)
-{
-	int status = -1;
-	pid_t pid;
-
-	if (mn_write_file(MN_MUTANT, "%s", step->mutant))
-		return MUTANT_BROKE;
-	/* What it leaves behind ends with its process. */
-	pid = fork();
-	if (!pid) {
-		struct outcome outcome;
-		int fd = mn_open();
-
-		/* An epoch matters where sections are tracked. */
-		outcome = run_step(step, step == &mn_step_epoch ?
-				   TMN_STYLE_XPMEM : TMN_STYLE_INTERVAL, fd,
-				   TMN_STYLE_KVM, 1500);
-		if (outcome.error || outcome.ret) {
-			fprintf(stderr, "# %s: %s, ret %d\n", step->mutant,
-				outcome.error ?: "-", outcome.ret);
-			_exit(MUTANT_BROKE);
-		}
-		fprintf(stderr, "# %s: early %d stale %u unbalanced %d\n",
-			step->mutant, outcome.early, outcome.stale,
-			outcome.unbalanced);
-		_exit(outcome.stale || outcome.unbalanced ? MUTANT_CAUGHT :
-							    MUTANT_SURVIVED);
-	}
-	if (pid > 0)
-		waitpid(pid, &status, 0);
-	mn_write_file(MN_MUTANT, "\n");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : MUTANT_BROKE;
-}
-
-FIXTURE(mutant)
-{
-};
-
-FIXTURE_SETUP(mutant)
-{
-	if (!have_device())
-		SKIP(return, "no " MN_DEVICE);
-	if (access(MN_MUTANT, W_OK))
-		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
-}
-
-FIXTURE_TEARDOWN(mutant)
-{
-}
-
-#define MUTANT_TEST(which)						\
-TEST_F_TIMEOUT(mutant, which, 60)					\
-{									\
-	if (!mn_machine_has(&mn_step_##which))				\
-		SKIP(return, "no two NUMA nodes");			\
-	ASSERT_EQ(MUTANT_CAUGHT, run_mutant(&mn_step_##which));		\
-}
-
-MUTANT_TEST(i_mmap)
-MUTANT_TEST(anon_vma)
-MUTANT_TEST(vma_lock)
-MUTANT_TEST(epoch)
 
 /* Registration that cannot succeed */
 
