@@ -19,7 +19,7 @@ step "$name: configuration" "$out/log/config-$name" "$here/config.sh" "$src" "$b
 # Where the configuration has gcov, it is for the core alone.
 gcov=()
 if grep -q '^CONFIG_GCOV_KERNEL=y' "$build/.config"; then
-	for c in "$src"/mm/mmu_notifier*.c; do
+	for c in "$src"/mm/mmu_*notifier*.c; do
 		gcov+=("GCOV_PROFILE_$(basename "$c" .c).o=y")
 	done
 fi

@@ -27,7 +27,7 @@ after='status=$?
 leaks=/sys/kernel/debug/kmemleak
 for i in 1 2; do sleep 6; echo scan >$leaks; done
 cat $leaks
-for f in $(find /sys/kernel/debug/gcov -name "mmu_notifier*.gcda"); do
+for f in $(find /sys/kernel/debug/gcov -name "mmu_*notifier*.gcda"); do
 	echo "gcda ${f##*/}"
 	base64 $f
 	echo "gcda end"
@@ -46,7 +46,7 @@ lcov() {
 counts() {
 	local dir=$results/gcov-$1 name data
 	mkdir -p "$dir"
-	cp "$build"/mm/mmu_notifier*.gcno "$dir"
+	cp "$build"/mm/mmu_*notifier*.gcno "$dir"
 	while read -r name data; do
 		base64 -d <<<"${data// /$'\n'}" >"$dir/$name"
 	done < <(tr -d '\r' <"$results/$1.output" | awk '
@@ -54,7 +54,7 @@ counts() {
 		on { data = data " " $0 }
 		/^gcda [^ ]*gcda$/ { on = 1; name = $2; data = "" }')
 	lcov --capture --directory "$dir" --base-directory "$build" --output-file "$dir/all.info" &&
-		lcov --extract "$dir/all.info" '*/mm/mmu_notifier*.c' --output-file "$results/$1.info"
+		lcov --extract "$dir/all.info" '*/mm/mmu_*notifier*.c' --output-file "$results/$1.info"
 }
 
 selftest_files

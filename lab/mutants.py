@@ -60,7 +60,7 @@ def hooks(tree: Path) -> dict[str, str]:
 def steps(tree: Path) -> dict[str, str]:
     """Every other mutant: its name and the file that it is in."""
     found = {}
-    for path in sorted((tree / "mm").glob("mmu_notifier*.c")):
+    for path in sorted((tree / "mm").glob("mmu_*notifier*.c")):
         for name in re.findall(r'mmu_notifier_mutant\("(\w+)"\)', path.read_text()):
             found[name] = f"mm/{path.name}"
     return found

@@ -60,7 +60,7 @@ selftest_files() {
 expected() { # PROGRAM
 	case $1 in
 	mmu_notifier_bad_input_test)
-		echo 'WARNING: CPU: .* at (.*mm/mmu_notifier\.c:[0-9]+ |_*mmu_(interval_)?notifier_|mn_)' ;;
+		echo 'WARNING: CPU: .* at (.*mm/mmu_(interval_)?notifier\.c:[0-9]+ |_*mmu_(interval_)?notifier_|mn_)' ;;
 	*) echo '^$' ;;
 	esac
 }

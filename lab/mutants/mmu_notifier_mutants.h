@@ -6,6 +6,7 @@
 #ifndef _LINUX_MMU_NOTIFIER_MUTANTS_H
 #define _LINUX_MMU_NOTIFIER_MUTANTS_H
 
+#include <linux/delay.h>
 #include <linux/stringify.h>
 
 #ifdef CONFIG_MMU_NOTIFIER_MUTANTS
