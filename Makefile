@@ -64,8 +64,10 @@ figures:
 mutants:
 	@lab/base.sh
 	@lab/build.sh test base test
+	@lab/mutants-tree.sh
+	@SRC="$$(realpath "$${OUT:-out}")/mutants-linux" lab/build.sh mutants base test mutants
 	@lab/tools.sh boot python
-	@lab/mutants.py "$${OUT:-out}/linux" "$${OUT:-out}/build/test"
+	@lab/mutants.py "$${OUT:-out}/mutants-linux" "$${OUT:-out}/build/mutants" "$${OUT:-out}/build/test/selftests"
 
 series:
 	@lab/series.sh

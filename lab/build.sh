@@ -3,7 +3,8 @@
 #
 # Builds the patched tree with these fragments into out/build/NAME: kernel,
 # modules, and the series' kselftests in selftests/, linked statically. Only
-# what changed is built again. SRC: another tree than the patched one.
+# what changed is built again. SRC: another tree than the patched one, and no
+# kselftests.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
@@ -18,11 +19,10 @@ step "$name: configuration" "$out/log/config-$name" "$here/config.sh" "$src" "$b
 # Where the configuration has gcov, it is for the core alone.
 gcov=()
 if grep -q '^CONFIG_GCOV_KERNEL=y' "$build/.config"; then
-	for c in "$src"/mm/mmu_notifier*.c; do
+	for c in "$src"/mm/mmu_*notifier*.c; do
 		gcov+=("GCOV_PROFILE_$(basename "$c" .c).o=y")
 	done
 fi
 step "$name: kernel and modules" "$out/log/build-$name" \
 	make -C "$src" O="$build" -j"$jobs" "${gcov[@]}" bzImage modules
-
-step "$name: kselftests" "$out/log/selftests-$name" selftests "$src" "$build"
+[ -n "${SRC:-}" ] || step "$name: kselftests" "$out/log/selftests-$name" selftests "$src" "$build"

@@ -18,7 +18,7 @@ new_results "$out/debug-$kernel"
 
 # races CONSOLE: those with a function of the series, and how many others
 races() {
-	nm "$build"/mm/mmu_notifier*.o "$build"/lib/test_mmu_notifier.o "$build"/lib/test_mmu_users.o |
+	nm "$build"/mm/mmu_*notifier*.o "$build"/lib/test_mmu_notifier.o "$build"/lib/test_mmu_users.o |
 		awk '$2 ~ /^[tT]$/ { sub(/\..*/, "", $3); print $3 }' |
 		LC_ALL=C sort -u >"$results/ours"
 	tr -d '\r' <"$1" | sed -n 's/.*BUG: KCSAN: [a-z-]* in //p' |

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Switch off one hook, or one step of a protocol, at a time: does a test notice?
 
-usage: lab/mutants.py [--first] [--only REGEX] TREE BUILD
+usage: lab/mutants.py [--first] [--only REGEX] TREE BUILD PROGRAMS
 
-TREE is a kernel with the series applied, BUILD what was built of it with
-CONFIG_MMU_NOTIFIER_MUTANTS. In one guest every test runs as it should and
-tells what it came by; in the next each of these is switched off in turn, and
-the tests that came by it run again. Prints TAP: a result for each hook and
-step, and the tests that caught it. With --first, a mutant that was caught is
-done with.
+TREE is the series with its mutants (lab/mutants-tree.sh), BUILD what was built of
+it with CONFIG_MMU_NOTIFIER_MUTANTS, PROGRAMS the folder of the series' kselftests.
+In one guest every test runs as it should and tells what it came by; in the next
+each of these is switched off in turn, and the tests that came by it run again.
+Prints TAP: a result for each hook and step, and the tests that caught it. With
+--first, a mutant that was caught is done with.
 
 What no test comes by fails, unless the kernel does not contain it: a hook's
 name is a string in vmlinux if the compiler kept the call. The kernel may know a
@@ -29,7 +29,7 @@ LAB = Path(__file__).resolve().parent
 PROGRAMS = {
     "mmu_notifier_test": r"(event|huge)\.gru\.|driver\.",
     "mmu_notifier_fault_test": r"",
-    "mmu_notifier_register_test": r"draining\.",
+    "mmu_notifier_register_test": r"draining\.|overlapping\.|registering\.start_refused|storm\.kvm",
 }
 # Functions that have a hook and are only called by one which nothing calls in
 # some 6.12.y; where something does, a test has to come by.
@@ -60,7 +60,7 @@ def hooks(tree: Path) -> dict[str, str]:
 def steps(tree: Path) -> dict[str, str]:
     """Every other mutant: its name and the file that it is in."""
     found = {}
-    for path in sorted((tree / "mm").glob("mmu_notifier*.c")):
+    for path in sorted((tree / "mm").glob("mmu_*notifier*.c")):
         for name in re.findall(r'mmu_notifier_mutant\("(\w+)"\)', path.read_text()):
             found[name] = f"mm/{path.name}"
     return found
@@ -83,16 +83,16 @@ def listed(program: Path) -> Iterator[str]:
             yield from (".".join(filter(None, (fixture, variant, row[2]))) for row in rows if row[2])
 
 
-def boot(build: Path, log: Path, mode: str, plan: list[tuple[str, Test]]) -> list[Run]:
+def boot(args: argparse.Namespace, log: Path, mode: str, plan: list[tuple[str, Test]]) -> list[Run]:
     """What a guest says of PLAN; if it dies, what it was at then is the last."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.writelines(f"{mutant} {test.program} {test.name}\n" for mutant, test in plan)
         file.flush()
-        programs = [arg for name in PROGRAMS for arg in ("-f", build / "selftests" / name)]
+        programs = [arg for name in PROGRAMS for arg in ("-f", args.programs / name)]
         # A kernel without a hook has every reason to complain.
         subprocess.run(
             [LAB / "boot.sh", "-t", "5400", "-m", "3072", "-a", "init_on_free=1", "-l", log, "-w", ".", *programs,
-             "-f", LAB / "mutants-guest.sh", "-f", f"{file.name}:plan", build,
+             "-f", LAB / "mutants-guest.sh", "-f", f"{file.name}:plan", args.build,
              f"mutants-guest.sh {mode} /bin/plan"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return list(parse(Path(f"{log}.output").read_text(errors="replace").replace("\r", "")))
@@ -108,11 +108,11 @@ def parse(output: str) -> Iterator[Run]:
                   met, [line for line in lines if line.startswith("#")])
 
 
-def run_all(build: Path, log: Path, mode: str, plan: list[tuple[str, Test]]) -> list[Run]:
+def run_all(args: argparse.Namespace, log: Path, mode: str, plan: list[tuple[str, Test]]) -> list[Run]:
     """As boot(), in as many guests as it takes."""
     runs: list[Run] = []
     for number in range(BOOTS):
-        done = boot(build, Path(f"{log}-{number}"), mode, plan)
+        done = boot(args, Path(f"{log}-{number}"), mode, plan)
         if not done:
             break
         runs += done
@@ -134,6 +134,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only mutants whose name or function this matches")
     parser.add_argument("tree", type=Path)
     parser.add_argument("build", type=Path)
+    parser.add_argument("programs", type=Path)
     args = parser.parse_args()
 
     log = args.build.parent.parent / "mutants"
@@ -143,10 +144,10 @@ def main() -> int:
     image = (args.build / "vmlinux").read_bytes()
     built = {name for name in where if name.encode() + b"\0" in image}
     tests = [Test(program, name) for program, wanted in PROGRAMS.items()
-             for name in listed(args.build / "selftests" / program) if re.match(wanted, name)]
+             for name in listed(args.programs / program) if re.match(wanted, name)]
 
     print("TAP version 13", flush=True)
-    sound = run_all(args.build, log / "sound", "all", [("-", test) for test in tests])
+    sound = run_all(args, log / "sound", "all", [("-", test) for test in tests])
     failed = [run for run in sound if run.verdict in ("fail", "crash")]
     number = 0
     for run in failed:
@@ -163,7 +164,7 @@ def main() -> int:
     good = sorted((run for run in sound if run.verdict == "pass"), key=lambda run: run.time)
     plan = [(spelled[name], run.test) for name in where if name in spelled
             for run in good if spelled[name] in run.met]
-    runs = run_all(args.build, log / "mutant", "first" if args.first else "all", plan) if plan else []
+    runs = run_all(args, log / "mutant", "first" if args.first else "all", plan) if plan else []
     survivors = 0
     for name, place in where.items():
         number += 1

@@ -20,16 +20,25 @@ report() { # STATUS NAME
 	if [ "$1" = 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; fi >>"$steps"
 }
 
+time_for() { # MINUTES
+	[ $((SECONDS - begin + 60 * $1)) -le $((60 * ${MINUTES:-55})) ]
+}
+
+no_time_for() { # NAME: of a part
+	parts+=("$1=$results/$1.tap")
+	echo "1..0 # SKIP no time left" >"$results/$1.tap"
+}
+
 # part NAME MINUTES COMMAND...: a part that prints TAP, if there is time for it
 part() {
 	local name=$1 minutes=$2 tap=$results/$1.tap
 	shift 2
-	parts+=("$name=$tap")
-	if [ $((SECONDS - begin + 60 * minutes)) -gt $((60 * ${MINUTES:-55})) ]; then
-		echo "1..0 # SKIP no time left" >"$tap"
-	else
-		step "$name" "$out/log/$name" tap "$tap" "$@" || true
+	if ! time_for "$minutes"; then
+		no_time_for "$name"
+		return
 	fi
+	parts+=("$name=$tap")
+	step "$name" "$out/log/$name" tap "$tap" "$@" || true
 }
 
 # Its TAP goes to a file, what else it says to the step's log.

@@ -78,7 +78,7 @@ untouched() { # NAME TEXT: make am is refused and leaves the tree as it was
 back() { git -C "$tree" reset -q --hard "$base" && git -C "$tree" clean -qfdx; }
 
 echo "TAP version 13"
-echo "1..33"
+echo "1..37"
 check "series: without a kernel source" test -s "$work/series"/0001-*.patch
 refused "series: no author" "need an author" env -i PATH="$PATH" HOME="$work" OUT="$work/o" \
 	GIT_CONFIG_NOSYSTEM=1 GIT_DIR="$work/none" "$here/series.sh"
@@ -95,6 +95,12 @@ untouched "am: already applied" "already applied"
 refused "base: already applied" "already applied" env OUT="$work/o" LINUX="$tree" "$here/base.sh"
 back
 check "base: a git tree" env OUT="$work/o" LINUX="$tree" "$here/base.sh"
+check "mutants: a tree of their own" env OUT="$work/o" "$here/mutants-tree.sh"
+check "mutants: their files are there" test -f "$work/o/mutants-linux/mm/mmu_notifier_mutants.c"
+series=$(git -C "$work/o/linux" rev-parse refs/lab/series)
+git -C "$work/o/linux" update-ref refs/lab/series refs/lab/base
+refused "mutants: do not apply" "lab/mutants/.*does not apply" env OUT="$work/o" "$here/mutants-tree.sh"
+git -C "$work/o/linux" update-ref refs/lab/series "$series"
 echo "/* local */" >>"$tree/mm/Makefile"
 untouched "am: local changes" "local changes"
 refused "base: local changes" "local changes" env OUT="$work/o" LINUX="$tree" "$here/base.sh"

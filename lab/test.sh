@@ -38,7 +38,16 @@ done
 # Always the same seeds; `make stress` goes on from there.
 guest mmu_notifier_stress 400 "mmu_notifier_stress -s 1 -n 6 -t 20"
 part cost 1 "$here/test-cost.sh" "$build"
-part mutants 6 "$here/mutants.py" --first "$out/linux" "$build"
+# What users apply has no switches: these are in a kernel of their own.
+if time_for 11; then
+	"$here/mutants-tree.sh" && SRC=$out/mutants-linux "$here/build.sh" mutants base test mutants
+	status=$?
+	report $status "the kernel with the mutants builds"
+	[ $status != 0 ] || part mutants 6 "$here/mutants.py" --first "$out/mutants-linux" \
+		"$out/build/mutants" "$build/selftests"
+else
+	no_time_for mutants
+fi
 part bench 15 "$here/bench.sh" --check
 
 "$here/kunit.sh" --quiet

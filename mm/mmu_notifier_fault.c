@@ -10,9 +10,9 @@
  * needs no sequence count and no retry.
  */
 
-#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/hugetlb.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mmu_context.h>
 #include <linux/mmu_notifier.h>
@@ -75,6 +75,7 @@ static bool mn_show(struct mn_access *access, spinlock_t *ptl,
 		    const struct mmu_notifier_mapping *mapping)
 	__must_hold(ptl)
 {
+	lockdep_assert_held(ptl);
 	if (access->write && !mapping->writable)
 		return false;
 

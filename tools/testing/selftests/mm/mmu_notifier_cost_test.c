@@ -10,14 +10,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
 #include "mmu_notifier_util.h"
-
-#define MET	MN_PARAMETERS "met"
 
 static const unsigned int sizes[] = { 10, 1000, 30000 };
 
@@ -76,38 +73,6 @@ TEST_F_TIMEOUT(cost, any_number_of_vmas, 180)
 
 	/* That the measure tells: who has to look at them pays for them. */
 	EXPECT_GT(cost(self->fd, TMN_STYLE_KVM), 20 * few);
-}
-
-/* Which locks a registration of @style came to look at. */
-static bool looks_at(int fd, unsigned int style, const char *lock)
-{
-	char names[4096];
-	ssize_t length;
-	FILE *file;
-
-	if (mn_write_file(MET, "\n") || !cost(fd, style))
-		return false;
-	file = fopen(MET, "r");
-	if (!file)
-		return false;
-	length = fread(names, 1, sizeof(names) - 1, file);
-	names[length] = '\0';
-	fclose(file);
-	return strstr(names, lock);
-}
-
-TEST_F(cost, no_rmap_lock)
-{
-	static const char * const locks[] = { "i_mmap", "anon_vma" };
-	unsigned int i;
-
-	if (access(MET, R_OK | W_OK))
-		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
-	ASSERT_TRUE(mn_add_vmas(100));
-	for (i = 0; i < ARRAY_SIZE(locks); i++) {
-		EXPECT_FALSE(looks_at(self->fd, TMN_STYLE_GRU, locks[i]));
-		EXPECT_TRUE(looks_at(self->fd, TMN_STYLE_KVM, locks[i]));
-	}
 }
 
 TEST_HARNESS_MAIN

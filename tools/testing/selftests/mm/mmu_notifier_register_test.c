@@ -12,9 +12,6 @@
  * holds exactly one kind of lock.  Then another secondary MMU is registered and
  * used at once.  If registering did not wait for that section, a translation is
  * established that nobody will invalidate, and the oracle sees it.
- *
- * That these tests can fail is tested as well, where the core has been built
- * with CONFIG_MMU_NOTIFIER_MUTANTS: each step is switched off in turn.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -215,76 +212,200 @@ STEP_TEST(vma_lock)
 STEP_TEST(mmap_lock)
 STEP_TEST(epoch)
 
-/* The tests of the steps can fail: without the step, they do. */
+/*
+ * Two sections that overlap: each changes a page of its own, and each has a
+ * secondary MMU that makes it sleep.
+ */
 
-enum mutant_result {
-	MUTANT_SURVIVED,
-	MUTANT_CAUGHT,
-	MUTANT_BROKE,
+struct overlap {
+	int fds[2];
+	char *pages[2];
+	int file;
+	int go[2];
+	pid_t bystander;
+	pthread_t thread;
 };
 
-static enum mutant_result run_mutant(const struct mn_step *step)
+FIXTURE(overlapping)
 {
-	int status = -1;
-	pid_t pid;
-
-	if (mn_write_file(MN_MUTANT, "%s", step->mutant))
-		return MUTANT_BROKE;
-	/* What it leaves behind ends with its process. */
-	pid = fork();
-	if (!pid) {
-		struct outcome outcome;
-		int fd = mn_open();
-
-		/* An epoch matters where sections are tracked. */
-		outcome = run_step(step, step == &mn_step_epoch ?
-				   TMN_STYLE_XPMEM : TMN_STYLE_INTERVAL, fd,
-				   TMN_STYLE_KVM, 1500);
-		if (outcome.error || outcome.ret) {
-			fprintf(stderr, "# %s: %s, ret %d\n", step->mutant,
-				outcome.error ?: "-", outcome.ret);
-			_exit(MUTANT_BROKE);
-		}
-		fprintf(stderr, "# %s: early %d stale %u unbalanced %d\n",
-			step->mutant, outcome.early, outcome.stale,
-			outcome.unbalanced);
-		_exit(outcome.stale || outcome.unbalanced ? MUTANT_CAUGHT :
-							    MUTANT_SURVIVED);
-	}
-	if (pid > 0)
-		waitpid(pid, &status, 0);
-	mn_write_file(MN_MUTANT, "\n");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : MUTANT_BROKE;
-}
-
-FIXTURE(mutant)
-{
+	struct overlap overlap;
+	int fd;
 };
 
-FIXTURE_SETUP(mutant)
+FIXTURE_SETUP(overlapping)
 {
+	struct overlap *overlap = &self->overlap;
+
 	if (!have_device())
 		SKIP(return, "no " MN_DEVICE);
-	if (access(MN_MUTANT, W_OK))
-		SKIP(return, "no CONFIG_MMU_NOTIFIER_MUTANTS");
+	self->fd = mn_open();
+	ASSERT_LE(0, self->fd);
+	overlap->file = memfd_create("overlapping", 0);
+	ASSERT_LE(0, overlap->file);
+	ASSERT_EQ(0, ftruncate(overlap->file, 3 * mn_page_size()));
+	ASSERT_EQ(0, pipe(overlap->go));
 }
 
-FIXTURE_TEARDOWN(mutant)
+FIXTURE_TEARDOWN(overlapping)
 {
+	close(self->overlap.fds[0]);
+	close(self->overlap.fds[1]);
+	close(self->fd);
 }
 
-#define MUTANT_TEST(which)						\
-TEST_F_TIMEOUT(mutant, which, 60)					\
-{									\
-	if (!mn_machine_has(&mn_step_##which))				\
-		SKIP(return, "no two NUMA nodes");			\
-	ASSERT_EQ(MUTANT_CAUGHT, run_mutant(&mn_step_##which));		\
+/* A process that does not map the file will punch this page, when told. */
+static bool fork_puncher(struct overlap *overlap, unsigned int page)
+{
+	off_t size = mn_page_size();
+	char c;
+
+	overlap->bystander = fork();
+	if (overlap->bystander)
+		return overlap->bystander > 0;
+	close(overlap->go[1]);
+	if (read(overlap->go[0], &c, 1) != 1)
+		_exit(1);
+	_exit(fallocate(overlap->file, FALLOC_FL_PUNCH_HOLE |
+			FALLOC_FL_KEEP_SIZE, page * size, size) != 0);
 }
 
-MUTANT_TEST(i_mmap)
-MUTANT_TEST(anon_vma)
-MUTANT_TEST(vma_lock)
-MUTANT_TEST(epoch)
+/* Has the section that changes this page sleep. */
+static bool stall_page(struct overlap *overlap, unsigned int page,
+		       unsigned int style, unsigned int ms)
+{
+	int fd = mn_open();
+
+	overlap->fds[page] = fd;
+	return fd >= 0 && !mn_attach(fd, style, 0, 0) &&
+	       !mn_stall(fd, overlap->pages[page], mn_page_size(), ms * 1000);
+}
+
+static bool punch_and_sleep(struct overlap *overlap, unsigned int page)
+{
+	return write(overlap->go[1], "", 1) == 1 &&
+	       !mn_wait_stalled(overlap->fds[page]);
+}
+
+static bool overlap_sleeps(struct overlap *overlap, unsigned int page)
+{
+	struct tmn_stats stats;
+
+	return !mn_stats(overlap->fds[page], &stats) && stats.sleeping;
+}
+
+static bool punched(struct overlap *overlap)
+{
+	int status;
+
+	return waitpid(overlap->bystander, &status, 0) == overlap->bystander &&
+	       !status;
+}
+
+static void *write_first_page(void *arg)
+{
+	struct overlap *overlap = arg;
+
+	mn_fill(overlap->pages[0], 1, 2);
+	return NULL;
+}
+
+/* Of one VMA the file's lock is held for longer than the VMA's own. */
+TEST_F_TIMEOUT(overlapping, two_locks_of_a_vma, 60)
+{
+	struct overlap *overlap = &self->overlap;
+	size_t size = mn_page_size();
+	uint64_t value;
+	bool early;
+
+	ASSERT_TRUE(fork_puncher(overlap, 1));
+	overlap->pages[0] = mmap(NULL, 3 * size, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE, overlap->file, 0);
+	ASSERT_NE(MAP_FAILED, overlap->pages[0]);
+	overlap->pages[1] = overlap->pages[0] + size;
+	/* The first page is the file's, to be copied; the third one is not. */
+	EXPECT_EQ(0, mn_cpu(overlap->pages[0]));
+	EXPECT_EQ(0, mn_cpu(overlap->pages[1]));
+	mn_fill(overlap->pages[0] + 2 * size, 1, 1);
+
+	ASSERT_TRUE(stall_page(overlap, 0, TMN_STYLE_INTERVAL, 700));
+	ASSERT_TRUE(stall_page(overlap, 1, TMN_STYLE_INTERVAL, 1500));
+	ASSERT_TRUE(punch_and_sleep(overlap, 1));
+	pthread_create(&overlap->thread, NULL, write_first_page, overlap);
+	ASSERT_EQ(0, mn_wait_stalled(overlap->fds[0]));
+
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	early = overlap_sleeps(overlap, 0) || overlap_sleeps(overlap, 1);
+	mn_load(self->fd, overlap->pages[1], &value);
+	pthread_join(overlap->thread, NULL);
+	EXPECT_TRUE(punched(overlap));
+	EXPECT_FALSE(early);
+	/* What was freed holds zeroes, as a hole does. */
+	EXPECT_EQ(1, pwrite(overlap->file, "x", 1, size));
+	EXPECT_EQ(0, mn_stale(self->fd, overlap->pages[0], 2));
+	EXPECT_TRUE(mn_balanced(self->fd));
+}
+
+struct attaching {
+	int fd;
+	int ret;
+};
+
+static void *attach_interval(void *arg)
+{
+	struct attaching *attaching = arg;
+
+	attaching->ret = mn_attach(attaching->fd, TMN_STYLE_INTERVAL, 0, 0);
+	return NULL;
+}
+
+static void *zap_second_page(void *arg)
+{
+	struct overlap *overlap = arg;
+
+	madvise(overlap->pages[1], mn_page_size(), MADV_DONTNEED);
+	return NULL;
+}
+
+/*
+ * The first interval of an mm waits for a section that does not know of it. When
+ * that ends, one that does is under way still, which readers have to wait for.
+ */
+TEST_F_TIMEOUT(overlapping, first_interval, 60)
+{
+	struct overlap *overlap = &self->overlap;
+	struct attaching attaching = { .fd = self->fd };
+	size_t size = mn_page_size();
+	pthread_t thread;
+	uint64_t value;
+
+	ASSERT_TRUE(fork_puncher(overlap, 0));
+	overlap->pages[0] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+				 overlap->file, 0);
+	ASSERT_NE(MAP_FAILED, overlap->pages[0]);
+	overlap->pages[1] = mn_map(size, size);
+	mn_fill(overlap->pages[0], 1, 1);
+	mn_fill(overlap->pages[1], 1, 1);
+
+	ASSERT_TRUE(stall_page(overlap, 0, TMN_STYLE_XPMEM, 700));
+	ASSERT_TRUE(stall_page(overlap, 1, TMN_STYLE_XPMEM, 1500));
+	ASSERT_TRUE(punch_and_sleep(overlap, 0));
+	pthread_create(&thread, NULL, attach_interval, &attaching);
+	/* Until it waits. */
+	mn_sleep_ms(200);
+	pthread_create(&overlap->thread, NULL, zap_second_page, overlap);
+	ASSERT_EQ(0, mn_wait_stalled(overlap->fds[1]));
+
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, attaching.ret);
+	EXPECT_FALSE(overlap_sleeps(overlap, 0));
+	mn_load(self->fd, overlap->pages[1], &value);
+	pthread_join(overlap->thread, NULL);
+	EXPECT_TRUE(punched(overlap));
+	mn_fill(overlap->pages[0], 1, 2);
+	mn_fill(overlap->pages[1], 1, 2);
+	EXPECT_EQ(0, mn_wrong(self->fd, overlap->pages[0], 1));
+	EXPECT_EQ(0, mn_wrong(self->fd, overlap->pages[1], 1));
+}
 
 /* Registration that cannot succeed */
 

@@ -62,21 +62,18 @@ static bool zap_page(struct mn_section *section)
 }
 
 const struct mn_step mn_step_i_mmap = {
-	.mutant = "i_mmap",
 	.file = true,
 	.bystander = true,
 	.act = punch_hole,
 };
 
 const struct mn_step mn_step_anon_vma = {
-	.mutant = "anon_vma",
 	.bystander = true,
 	.two_nodes = true,
 	.act = move_to_other_node,
 };
 
 const struct mn_step mn_step_vma_lock = {
-	.mutant = "vma_lock",
 	.prepare = share_with_child,
 	.act = write_page,
 };
@@ -87,7 +84,6 @@ const struct mn_step mn_step_mmap_lock = {
 
 /* A section that is waited for ends: its end is nothing to the new one. */
 const struct mn_step mn_step_epoch = {
-	.mutant = "epoch",
 	.file = true,
 	.bystander = true,
 	.act = punch_hole,

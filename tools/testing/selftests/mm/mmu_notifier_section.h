@@ -12,14 +12,10 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* The name of the one step that a core built to be broken leaves out. */
-#define MN_MUTANT	MN_PARAMETERS "mutant"
-
 struct mn_section;
 
 /**
  * struct mn_step - what registering has to wait for
- * @mutant: what the core calls the step, NULL where it cannot go without
  * @file: whether the page is shared memory
  * @bystander: whether the section runs in a process that does not share the mm
  * @two_nodes: whether the machine needs two NUMA nodes
@@ -27,7 +23,6 @@ struct mn_section;
  * @act: runs the section
  */
 struct mn_step {
-	const char *mutant;
 	bool file;
 	bool bystander;
 	bool two_nodes;
