@@ -66,7 +66,7 @@ mkdir -p "$dir"
 if [ "${1:-}" = --check ]; then
 	for boot in 1 2; do
 		for core in stock bench; do
-			guest "$core" "$core-icount-$boot" "${icount[@]}" -- -q none kvm exit interval register
+			guest "$core" "$core-icount-$boot" "${icount[@]}" -- -q none kvm exit interval register later create stuck
 		done
 	done
 	exec "$here/bench.py" --check "$dir"
@@ -77,12 +77,14 @@ SRC=$out/unpatched "$here/build.sh" unpatched base jump-label
 for boot in 1 2 3; do
 	guest unpatched "unpatched-icount-$boot" "${icount[@]}" -- none
 	for core in stock bench; do
-		guest "$core" "$core-icount-$boot" "${icount[@]}" -- none kvm gru exit interval register
+		guest "$core" "$core-icount-$boot" "${icount[@]}" -- none kvm gru exit interval register \
+			later create stuck
 	done
 done
 for boot in 1 2; do
 	for core in stock bench; do
-		guest "$core" "$core-2cpus-$boot" -s 2 -- stall rate truncate
+		guest "$core" "$core-2cpus-$boot" -s 2 -- stall rate truncate \
+			beside held munmap starve
 	done
 done
 if [ "$(nproc)" -ge 4 ]; then
