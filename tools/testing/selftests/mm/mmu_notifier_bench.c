@@ -528,12 +528,11 @@ static bool register_once(struct tmn_bench *bench, unsigned int first,
  * @style: its style
  * @first: the style that is there before it, or none
  * @loops: how often, in one process
- * @processes: how many of them
  * @of_a_page: an interval of one page
  */
 struct registered {
 	const char *name;
-	unsigned int style, first, loops, processes;
+	unsigned int style, first, loops;
 	bool of_a_page;
 };
 
@@ -552,7 +551,8 @@ static void bench_one(const struct registered *one, const char *group,
 	for (i = 0; i < ARRAY_SIZE(sizes) && small(sizes[i]); i++) {
 		uint64_t begin = UINT64_MAX, end = UINT64_MAX;
 
-		for (j = 0; j < one->processes; j++) {
+		/* It takes time to have many. */
+		for (j = 0; j < (sizes[i] <= QUICK_SIZE ? 3 : 1); j++) {
 			struct tmn_bench bench = {
 				.style = one->style,
 				.loops = one->loops,
@@ -581,12 +581,12 @@ static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 {
 	/* The first one is what costs; those after it are in bench_later(). */
 	static const struct registered kinds[] = {
-		{ "floor", TMN_STYLE_NONE, .loops = 21, .processes = 1 },
-		{ "range", TMN_STYLE_KVM, .loops = 1, .processes = 3 },
-		{ "page", TMN_STYLE_GRU, .loops = 1, .processes = 3 },
-		{ "interval", TMN_STYLE_INTERVAL, .loops = 1, .processes = 3 },
+		{ "floor", TMN_STYLE_NONE, .loops = 21 },
+		{ "range", TMN_STYLE_KVM, .loops = 1 },
+		{ "page", TMN_STYLE_GRU, .loops = 1 },
+		{ "interval", TMN_STYLE_INTERVAL, .loops = 1 },
 		{ "page's interval", TMN_STYLE_INTERVAL, .loops = 1,
-		  .processes = 3, .of_a_page = true },
+		  .of_a_page = true },
 	};
 	unsigned int i;
 
@@ -597,10 +597,10 @@ static void bench_register(const char *kind, bool (*have)(unsigned int nr))
 static void bench_later(const char *kind, bool (*have)(unsigned int nr))
 {
 	static const struct registered kinds[] = {
-		{ "range", TMN_STYLE_KVM, TMN_STYLE_KVM, 51, 1 },
-		{ "interval", TMN_STYLE_INTERVAL, TMN_STYLE_INTERVAL, 51, 1 },
+		{ "range", TMN_STYLE_KVM, TMN_STYLE_KVM, 51 },
+		{ "interval", TMN_STYLE_INTERVAL, TMN_STYLE_INTERVAL, 51 },
 		{ "page's interval", TMN_STYLE_INTERVAL, TMN_STYLE_INTERVAL, 51,
-		  1, .of_a_page = true },
+		  .of_a_page = true },
 	};
 	unsigned int i;
 

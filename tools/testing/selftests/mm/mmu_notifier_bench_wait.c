@@ -12,10 +12,12 @@
  *			secondary MMU, takes, of <size> processes one after the
  *			other: median and longest; quiet, and while a callback
  *			of one more process sleeps for STUCK_US
- *	starve		the longest load by a secondary MMU with an interval, and
- *			the longest removal of one: quiet, and beside <size>
- *			threads that call madvise() on other memory, and such a
- *			call.  Nobody is let starve for longer than STARVE_NS
+ *	starve		loads by a secondary MMU with an interval, and removals
+ *			of such an interval: the longest and the mean; quiet, and
+ *			beside <size> threads that call madvise() on other memory,
+ *			and one of those calls.  None is let starve for longer
+ *			than STARVE_NS.  Whether one meets a moment without any
+ *			section is luck, so that they differ from run to run
  *
  * All but stuck in real time, on two CPUs.
  */
@@ -47,7 +49,7 @@
 
 #define STARVE_THREADS	6
 #define STARVE_PAGES	2048
-#define STARVE_LOADS	20
+#define STARVE_LOADS	50
 #define STARVE_NS	5000000000ULL
 
 #define peek(word)		__atomic_load_n(&(word), __ATOMIC_SEQ_CST)
@@ -387,21 +389,37 @@ static void *invalidate_others(void *unused)
 	return NULL;
 }
 
+struct times {
+	uint64_t longest, sum;
+};
+
 /* One thing that a secondary MMU does, in the middle of what the threads do. */
 static bool starve_once(int fd, bool (*run)(int fd, char *page), char *page,
-			uint64_t *longest)
+			struct times *times)
 {
-	uint64_t start;
+	uint64_t ns;
 
 	mn_sleep_ms(5);
-	start = now();
-	poke(starve_until, start + STARVE_NS);
+	ns = now();
+	poke(starve_until, ns + STARVE_NS);
 	if (!run(fd, page))
 		return false;
-	start = now() - start;
-	if (start > *longest)
-		*longest = start;
+	ns = now() - ns;
+	times->sum += ns;
+	if (ns > times->longest)
+		times->longest = ns;
 	return true;
+}
+
+static void put_times(const char *name, const char *when,
+		      const struct times *times, unsigned int nr)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s, longest, %s", name, when);
+	put("starve", what, STARVE_THREADS, times->longest);
+	snprintf(what, sizeof(what), "%s, mean, %s", name, when);
+	put("starve", what, STARVE_THREADS, times->sum / nr);
 }
 
 static bool load(int fd, char *page)
@@ -418,9 +436,9 @@ static bool removal(int fd, char *unused)
 
 static bool load_and_remove(char *page, const char *when)
 {
-	uint64_t loads = 0, removals = 0, began = now();
+	struct times loads = {}, removals = {};
+	uint64_t began = now();
 	unsigned int i;
-	char what[64];
 
 	for (i = 0; i < STARVE_LOADS && now() < began + 2 * STARVE_NS; i++) {
 		int fd = mn_open();
@@ -433,10 +451,8 @@ static bool load_and_remove(char *page, const char *when)
 			return false;
 		close(fd);
 	}
-	snprintf(what, sizeof(what), "load, %s", when);
-	put("starve", what, STARVE_THREADS, loads);
-	snprintf(what, sizeof(what), "removal, %s", when);
-	put("starve", what, STARVE_THREADS, removals);
+	put_times("load", when, &loads, i);
+	put_times("removal", when, &removals, i);
 	return true;
 }
 
