@@ -68,10 +68,10 @@ def goal(row: Row) -> float:
 def slack(row: Row) -> float:
     """By how much a ratio may exceed its goal before --check fails: what is known
     to miss it, and what a grace period or a page more makes of a short figure."""
-    if row.group == "unregister" or row.group == "later end" and row.what.startswith("range"):
+    if row.group == "unregister":
         return 0.3
     return {"none": 0.0025, "kvm": 0.004, "exit": 0.01, "interval": 0.002, "register": 0.005,
-            "later": 0.02, "later end": 0.04, "create": 0.0}[row.group]
+            "later": 0.02, "later end": 0.05, "create": 0.0}[row.group]
 
 
 def spread(values: list[int]) -> float:
@@ -107,7 +107,7 @@ def derived(stock: Figures, series: Figures) -> list[Line]:
         if len(sizes) > 1:
             few, many = (Row("create", what, size) for size in (sizes[0], sizes[-1]))
             each = [(min(core[many]) - min(core[few])) / (many.size - few.size) for core in (stock, series)]
-            line("create", f"{what}, for each VMA", f"{few.size}..{many.size}", each, each[1] / each[0], "0")
+            line("create", f"{what}, for each VMA", f"{few.size}..{many.size}", each, max(0.0, each[1] / each[0]), "0")
     rows = [row for row in series if row.group == "later" and row.what.startswith("range") and row.size >= 1000 and row in stock]
     if rows:
         most = [max(min(core[row]) for row in rows) / min(min(core[row]) for row in rows) for core in (stock, series)]
@@ -213,7 +213,7 @@ def plot(directory: Path, cores: dict[str, Figures]) -> str:
 def check(stock: Figures, series: Figures) -> None:
     rows = [row for row in series if row in stock and row.group not in CONTENTION and not row.what.startswith("floor")]
     results = [(f"{row.group} {row.what} {row.size}", min(series[row]) / min(stock[row]), goal(row) + slack(row)) for row in rows]
-    results += [(f"{line.what} {line.size}", float(line.ratio), 1.05) for line in stuck(stock, series)]
+    results += [(f"{line.what} {line.size}", float(line.ratio), 1.15) for line in stuck(stock, series)]
     results += [(f"{line.group} {line.what} {line.size}", float(line.ratio), 0.02)
                 for line in derived(stock, series) if line.goal == "0"]
     print(f"1..{len(results)}")

@@ -8,7 +8,8 @@
 #
 #   instructions  QEMU's -icount makes the guest's clock count instructions, on one
 #                 CPU, so that a figure does not depend on what else goes on here
-#   contention    in real time, on 2 CPUs and more; medians
+#   contention    in real time, on 2 CPUs and more: what others are held up by, or
+#                 hold up; medians, and longest waits
 #   memory        sizes of structures
 #
 # --check prints TAP instead: the figures in instructions that matter, each
