@@ -350,7 +350,7 @@ static void come_and_go(bool subscribe)
 	int fd = mn_open();
 	pid_t pid;
 
-	if (!mn_add_vmas(TRUNCATE_VMAS))
+	if (fd < 0 || !mn_add_vmas(TRUNCATE_VMAS))
 		_exit(KSFT_FAIL);
 	for (;;) {
 		pid = spawn();
