@@ -75,7 +75,7 @@ fi
 
 unpatched_tree
 SRC=$out/unpatched "$here/build.sh" unpatched base jump-label
-for boot in 1 2 3; do
+for boot in 1 2; do
 	guest unpatched "unpatched-icount-$boot" "${icount[@]}" -- none create
 	for core in stock bench; do
 		guest "$core" "$core-icount-$boot" "${icount[@]}" -- none kvm gru exit interval register \
