@@ -8,7 +8,8 @@
 #
 #   instructions  QEMU's -icount makes the guest's clock count instructions, on one
 #                 CPU, so that a figure does not depend on what else goes on here
-#   contention    in real time, on 2 CPUs and more; medians
+#   contention    in real time, on 2 CPUs and more: what others are held up by, or
+#                 hold up; medians, and longest waits
 #   memory        sizes of structures
 #
 # --check prints TAP instead: the figures in instructions that matter, each
@@ -66,7 +67,7 @@ mkdir -p "$dir"
 if [ "${1:-}" = --check ]; then
 	for boot in 1 2; do
 		for core in stock bench; do
-			guest "$core" "$core-icount-$boot" "${icount[@]}" -- -q none kvm exit interval register
+			guest "$core" "$core-icount-$boot" "${icount[@]}" -- -q none kvm exit interval register later create stuck
 		done
 	done
 	exec "$here/bench.py" --check "$dir"
@@ -74,15 +75,17 @@ fi
 
 unpatched_tree
 SRC=$out/unpatched "$here/build.sh" unpatched base jump-label
-for boot in 1 2 3; do
-	guest unpatched "unpatched-icount-$boot" "${icount[@]}" -- none
+for boot in 1 2; do
+	guest unpatched "unpatched-icount-$boot" "${icount[@]}" -- none create
 	for core in stock bench; do
-		guest "$core" "$core-icount-$boot" "${icount[@]}" -- none kvm gru exit interval register
+		guest "$core" "$core-icount-$boot" "${icount[@]}" -- none kvm gru exit interval register \
+			later create stuck
 	done
 done
 for boot in 1 2; do
 	for core in stock bench; do
-		guest "$core" "$core-2cpus-$boot" -s 2 -- stall rate truncate
+		guest "$core" "$core-2cpus-$boot" -s 2 -- stall rate truncate \
+			beside held munmap starve
 	done
 done
 if [ "$(nproc)" -ge 4 ]; then

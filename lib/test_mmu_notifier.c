@@ -1054,22 +1054,19 @@ static int tmn_insert_interval(struct tmn_mirror *mirror, struct mm_struct *mm,
 					    args->length, &tmn_interval_ops);
 }
 
-static struct tmn_mirror *tmn_register(struct mm_struct *mm,
-				       const struct tmn_attach *args)
+static int tmn_register(struct tmn_mirror *mirror, struct mm_struct *mm,
+			const struct tmn_attach *args)
 {
-	struct tmn_mirror *mirror = tmn_alloc(args->style);
 	bool locked = args->flags & TMN_ATTACH_LOCKED;
 	int ret;
 
-	if (!mirror)
-		return ERR_PTR(-ENOMEM);
 	mirror->mm = mm;
 	mirror->files = 1;
 
 	if (locked) {
 		ret = mmap_write_lock_killable(mm);
 		if (ret)
-			goto out_free;
+			return ret;
 	}
 
 	mirror->notifier.ops = mirror->style->ops;
@@ -1084,9 +1081,20 @@ static struct tmn_mirror *tmn_register(struct mm_struct *mm,
 		mmap_assert_write_locked(mm);
 		mmap_write_unlock(mm);
 	}
+	return ret;
+}
+
+static struct tmn_mirror *tmn_alloc_registered(struct mm_struct *mm,
+					       const struct tmn_attach *args)
+{
+	struct tmn_mirror *mirror = tmn_alloc(args->style);
+	int ret;
+
+	if (!mirror)
+		return ERR_PTR(-ENOMEM);
+	ret = tmn_register(mirror, mm, args);
 	if (!ret)
 		return mirror;
-out_free:
 	tmn_free(mirror);
 	return ERR_PTR(ret);
 }
@@ -1097,7 +1105,11 @@ static void tmn_unregister(struct tmn_mirror *mirror)
 		mmu_interval_notifier_remove(&mirror->interval);
 	else
 		mmu_notifier_unregister(&mirror->notifier, mirror->mm);
+}
 
+/* Of a mirror that nobody calls back any more. */
+static void tmn_drop_all(struct tmn_mirror *mirror)
+{
 	mirror->style->lock(mirror);
 	tmn_drop(mirror, 0, ULONG_MAX);
 	mirror->style->unlock(mirror);
@@ -1224,7 +1236,7 @@ static int tmn_attach(struct tmn_file *file, void __user *uptr)
 	if (args.flags & TMN_ATTACH_GET)
 		mirror = tmn_get(mm, &args);
 	else
-		mirror = tmn_register(mm, &args);
+		mirror = tmn_alloc_registered(mm, &args);
 	/* From here on the subscription keeps the mm. */
 	mmput(mm);
 
@@ -1282,6 +1294,7 @@ static void __tmn_detach(struct tmn_file *file)
 		tmn_put(mirror);
 	} else {
 		tmn_unregister(mirror);
+		tmn_drop_all(mirror);
 		tmn_fill_stats(mirror, &file->last);
 		tmn_free(mirror);
 	}
@@ -1609,25 +1622,52 @@ static long tmn_look(struct mm_struct *mm)
 }
 
 /* What is measured: registers, or looks. */
-static int tmn_bench_register(const struct tmn_attach *attach,
-			      struct tmn_mirror **mirror)
+static int tmn_bench_begin(struct tmn_mirror *mirror,
+			   const struct tmn_attach *attach)
 {
-	*mirror = NULL;
-	if (attach->style == TMN_STYLE_NONE) {
-		WRITE_ONCE(tmn_looked, tmn_look(current->mm));
-		return 0;
+	if (mirror)
+		return tmn_register(mirror, current->mm, attach);
+	WRITE_ONCE(tmn_looked, tmn_look(current->mm));
+	return 0;
+}
+
+static int tmn_bench_once(const struct tmn_attach *attach, u64 *begin, u64 *end)
+{
+	struct tmn_mirror *mirror = NULL;
+	ktime_t t0, t1;
+	int ret;
+
+	if (attach->style != TMN_STYLE_NONE) {
+		mirror = tmn_alloc(attach->style);
+		if (!mirror)
+			return -ENOMEM;
 	}
-	*mirror = tmn_register(current->mm, attach);
-	return PTR_ERR_OR_ZERO(*mirror);
+
+	t0 = ktime_get();
+	ret = tmn_bench_begin(mirror, attach);
+	t1 = ktime_get();
+	*begin = ktime_to_ns(ktime_sub(t1, t0));
+	if (ret)
+		goto out_free;
+
+	t0 = ktime_get();
+	if (mirror)
+		tmn_unregister(mirror);
+	t1 = ktime_get();
+	*end = ktime_to_ns(ktime_sub(t1, t0));
+	if (mirror)
+		tmn_drop_all(mirror);
+out_free:
+	if (mirror)
+		tmn_free(mirror);
+	return ret;
 }
 
 static int tmn_bench(void __user *uptr)
 {
 	struct tmn_attach attach = {};
-	struct tmn_mirror *mirror;
 	struct tmn_bench args;
-	ktime_t t0, t1;
-	u64 *ns, *ns2;
+	u64 *begin, *end;
 	u32 i;
 	int ret;
 
@@ -1645,26 +1685,15 @@ static int tmn_bench(void __user *uptr)
 	if (!args.loops || args.loops > TMN_MAX_LOOPS)
 		return -EINVAL;
 
-	ns = kvmalloc_array(args.loops, 2 * sizeof(*ns), GFP_KERNEL);
-	if (!ns)
+	begin = kvmalloc_array(args.loops, 2 * sizeof(*begin), GFP_KERNEL);
+	if (!begin)
 		return -ENOMEM;
-	ns2 = ns + args.loops;
+	end = begin + args.loops;
 
 	for (i = 0; i < args.loops; i++) {
-		t0 = ktime_get();
-		ret = tmn_bench_register(&attach, &mirror);
-		t1 = ktime_get();
+		ret = tmn_bench_once(&attach, &begin[i], &end[i]);
 		if (ret)
 			goto out_free;
-		ns[i] = ktime_to_ns(ktime_sub(t1, t0));
-
-		t0 = ktime_get();
-		if (mirror)
-			tmn_unregister(mirror);
-		t1 = ktime_get();
-		ns2[i] = ktime_to_ns(ktime_sub(t1, t0));
-		if (mirror)
-			tmn_free(mirror);
 
 		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
@@ -1673,16 +1702,18 @@ static int tmn_bench(void __user *uptr)
 		cond_resched();
 	}
 
-	sort(ns, args.loops, sizeof(*ns), tmn_compare_ns, NULL);
-	sort(ns2, args.loops, sizeof(*ns2), tmn_compare_ns, NULL);
-	args.register_min_ns = ns[0];
-	args.register_median_ns = ns[args.loops / 2];
-	args.unregister_min_ns = ns2[0];
-	args.unregister_median_ns = ns2[args.loops / 2];
+	sort(begin, args.loops, sizeof(*begin), tmn_compare_ns, NULL);
+	sort(end, args.loops, sizeof(*end), tmn_compare_ns, NULL);
+	args.register_min_ns = begin[0];
+	args.register_median_ns = begin[args.loops / 2];
+	args.register_max_ns = begin[args.loops - 1];
+	args.unregister_min_ns = end[0];
+	args.unregister_median_ns = end[args.loops / 2];
+	args.unregister_max_ns = end[args.loops - 1];
 	if (copy_to_user(uptr, &args, sizeof(args)))
 		ret = -EFAULT;
 out_free:
-	kvfree(ns);
+	kvfree(begin);
 	return ret;
 }
 

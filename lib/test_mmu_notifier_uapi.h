@@ -193,14 +193,14 @@ struct tmn_misbehave {
 
 /*
  * Registers with the caller's mm and unregisters, @loops times, beside what
- * the file is attached to.
+ * the file and others are attached to.  What is measured is the core's call alone.
  *
  * @style: one of enum tmn_style_id; TMN_STYLE_NONE: only looks at each lock of
  *	the mm that a registration may have to wait for
  * @loops: 1 to TMN_MAX_LOOPS
  * @start, @length: bytes, the interval where the style has one; 0, 0: all there is
- * @register_min_ns, @register_median_ns: (out)
- * @unregister_min_ns, @unregister_median_ns: (out)
+ * @register_min_ns, @register_median_ns, @register_max_ns: (out)
+ * @unregister_min_ns, @unregister_median_ns, @unregister_max_ns: (out)
  */
 struct tmn_bench {
 	__u32	style;
@@ -209,8 +209,10 @@ struct tmn_bench {
 	__u64	length;
 	__u64	register_min_ns;
 	__u64	register_median_ns;
+	__u64	register_max_ns;
 	__u64	unregister_min_ns;
 	__u64	unregister_median_ns;
+	__u64	unregister_max_ns;
 };
 
 /*

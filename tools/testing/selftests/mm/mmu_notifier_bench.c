@@ -19,8 +19,13 @@
  *			its end (unregister), to a process with <size> VMAs,
  *			of its own memory (with threads: two of them) or files;
  *			floor: one look at each of the locks that there are
- *	stall, rate, truncate
+ *	later		the same where the process has one of that style already,
+ *			which stays; and the end (later end)
+ *	create		see mmu_notifier_bench_kvm.c
+ *	stall, rate, truncate, beside
  *			see mmu_notifier_bench_contention.c
+ *	held, munmap, stuck, starve
+ *			see mmu_notifier_bench_wait.c
  *
  * Arguments choose among the groups; without any, all.  With -q before them,
  * sizes up to QUICK_SIZE.  The first line says
@@ -60,6 +65,9 @@
 #define PAGES		64
 #define REPEAT		15
 
+/* How often a registration ends, of which the least counts. */
+#define ENDS		5
+
 /* Up to this size only, where time is short. */
 #define QUICK_SIZE	1000
 static bool quick;
@@ -78,7 +86,7 @@ uint64_t now(void)
 	return read_clock(CLOCK_MONOTONIC);
 }
 
-static bool small(unsigned int size)
+bool small(unsigned int size)
 {
 	return !quick || size <= QUICK_SIZE;
 }
@@ -482,8 +490,29 @@ static bool have_files(unsigned int nr)
 	return true;
 }
 
-/* In a process of its own, to which nobody has subscribed before. */
-static bool register_once(struct tmn_bench *bench,
+/*
+ * What is measured where @first is there already, and stays.  The end of one may
+ * meet a grace period that is under way, so it takes more than one to know.
+ */
+static bool register_beside(struct tmn_bench *bench, unsigned int first)
+{
+	struct tmn_bench again = *bench;
+	int fd = mn_open();
+
+	if (first != TMN_STYLE_NONE && mn_attach(mn_open(), first, 0, 0))
+		return false;
+	if (ioctl(fd, TMN_BENCH, bench))
+		return false;
+	again.loops = ENDS;
+	if (ioctl(fd, TMN_BENCH, &again))
+		return false;
+	if (again.unregister_min_ns < bench->unregister_min_ns)
+		bench->unregister_min_ns = again.unregister_min_ns;
+	return true;
+}
+
+/* In a process of its own, to which nobody but @first has subscribed before. */
+static bool register_once(struct tmn_bench *bench, unsigned int first,
 			  bool (*have)(unsigned int nr), unsigned int nr)
 {
 	struct tmn_bench *shared = mmap(NULL, sizeof(*shared),
@@ -497,11 +526,8 @@ static bool register_once(struct tmn_bench *bench,
 		return false;
 	*shared = *bench;
 	pid = fork();
-	if (!pid) {
-		int fd = mn_open();
-
-		_exit(fd < 0 || !have(nr) || ioctl(fd, TMN_BENCH, shared));
-	}
+	if (!pid)
+		_exit(!have(nr) || !register_beside(shared, first));
 	if (waitpid(pid, &status, 0) == pid && !status) {
 		*bench = *shared;
 		done = true;
@@ -510,59 +536,90 @@ static bool register_once(struct tmn_bench *bench,
 	return done;
 }
 
-static void bench_register(const char *kind, bool (*have)(unsigned int nr))
+/**
+ * struct registered - what is registered
+ * @name: what it is called
+ * @style: its style
+ * @first: the style that is there before it, or none
+ * @loops: how often, in one process
+ * @of_a_page: an interval of one page
+ */
+struct registered {
+	const char *name;
+	unsigned int style, first, loops;
+	bool of_a_page;
+};
+
+static void bench_one(const struct registered *one, const char *group,
+		      const char *end_group, const char *kind,
+		      bool (*have)(unsigned int nr))
 {
 	static const unsigned int sizes[] = {
 		10, 100, 1000, 10000, 30000, 60000,
 	};
-	/* The first interval is what costs, the next ones find it there. */
-	static const struct {
-		const char *name;
-		unsigned int style, loops, processes;
-		bool of_a_page;
-	} styles[] = {
-		{ "floor", TMN_STYLE_NONE, 21, 1 },
-		{ "range", TMN_STYLE_KVM, 21, 1 },
-		{ "page", TMN_STYLE_GRU, 21, 1 },
-		{ "interval", TMN_STYLE_INTERVAL, 1, 3 },
-		{ "page's interval", TMN_STYLE_INTERVAL, 1, 3, true },
-	};
 	char *page = map_anon(mn_page_size());
-	unsigned int i, j, k;
 	char what[64];
+	unsigned int i, j;
 
 	mn_fill(page, 1, 1);
-	for (i = 0; i < ARRAY_SIZE(styles); i++) {
-		for (j = 0; j < ARRAY_SIZE(sizes) && small(sizes[j]); j++) {
-			uint64_t begin = UINT64_MAX, end = UINT64_MAX;
+	for (i = 0; i < ARRAY_SIZE(sizes) && small(sizes[i]); i++) {
+		uint64_t begin = UINT64_MAX, end = UINT64_MAX;
 
-			for (k = 0; k < styles[i].processes; k++) {
-				struct tmn_bench bench = {
-					.style = styles[i].style,
-					.loops = styles[i].loops,
-				};
+		/* It takes time to have many. */
+		for (j = 0; j < (sizes[i] <= QUICK_SIZE ? 3 : 1); j++) {
+			struct tmn_bench bench = {
+				.style = one->style,
+				.loops = one->loops,
+			};
 
-				if (styles[i].of_a_page) {
-					bench.start = (uintptr_t)page;
-					bench.length = mn_page_size();
-				}
-
-				if (!register_once(&bench, have, sizes[j]))
-					goto next_style;
-				if (bench.register_min_ns < begin)
-					begin = bench.register_min_ns;
-				if (bench.unregister_min_ns < end)
-					end = bench.unregister_min_ns;
+			if (one->of_a_page) {
+				bench.start = (uintptr_t)page;
+				bench.length = mn_page_size();
 			}
-			snprintf(what, sizeof(what), "%s, %s", styles[i].name,
-				 kind);
-			put("register", what, sizes[j], begin);
-			if (styles[i].style != TMN_STYLE_NONE)
-				put("unregister", what, sizes[j], end);
+
+			if (!register_once(&bench, one->first, have, sizes[i]))
+				return;
+			if (bench.register_min_ns < begin)
+				begin = bench.register_min_ns;
+			if (bench.unregister_min_ns < end)
+				end = bench.unregister_min_ns;
 		}
-next_style:
-		;
+		snprintf(what, sizeof(what), "%s, %s", one->name, kind);
+		put(group, what, sizes[i], begin);
+		if (one->style != TMN_STYLE_NONE)
+			put(end_group, what, sizes[i], end);
 	}
+}
+
+static void bench_register(const char *kind, bool (*have)(unsigned int nr))
+{
+	/* The first one is what costs; those after it are in bench_later(). */
+	static const struct registered kinds[] = {
+		{ "floor", TMN_STYLE_NONE, .loops = 21 },
+		{ "range", TMN_STYLE_KVM, .loops = 1 },
+		{ "page", TMN_STYLE_GRU, .loops = 1 },
+		{ "interval", TMN_STYLE_INTERVAL, .loops = 1 },
+		{ "page's interval", TMN_STYLE_INTERVAL, .loops = 1,
+		  .of_a_page = true },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		bench_one(&kinds[i], "register", "unregister", kind, have);
+}
+
+static void bench_later(const char *kind, bool (*have)(unsigned int nr))
+{
+	static const struct registered kinds[] = {
+		{ "range", TMN_STYLE_KVM, TMN_STYLE_KVM, 51 },
+		{ "interval", TMN_STYLE_INTERVAL, TMN_STYLE_INTERVAL, 51 },
+		{ "page's interval", TMN_STYLE_INTERVAL, TMN_STYLE_INTERVAL, 51,
+		  .of_a_page = true },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		bench_one(&kinds[i], "later", "later end", kind, have);
 }
 
 static bool wanted(int argc, char **argv, const char *group)
@@ -620,8 +677,15 @@ int main(int argc, char **argv)
 	BENCH("register", bench_register("anonymous", have_anon));
 	BENCH("register", bench_register("threads", have_thread));
 	BENCH("register", bench_register("files", have_files));
+	BENCH("later", bench_later("threads", have_thread));
+	BENCH("create", bench_create());
+	BENCH("stuck", bench_stuck());
 	BENCH("stall", bench_stall());
 	BENCH("rate", bench_rate());
 	BENCH("truncate", bench_truncate());
+	BENCH("beside", bench_beside_others());
+	BENCH("held", bench_held());
+	BENCH("munmap", bench_munmap());
+	BENCH("starve", bench_starve());
 	return KSFT_PASS;
 }

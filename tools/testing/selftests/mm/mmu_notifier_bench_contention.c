@@ -8,12 +8,18 @@
  *			files which the bystander maps, faults, truncates and
  *			unmaps; "alone": in the same time without a registration
  *	rate		the time by registration, when <size> processes register
- *			again and again at once
+ *			for one after the other of their children at once
  *	truncate	the time by truncation of <size> processes, each of a
- *			file of its own, while one more registers and
- *			unregisters; "alone": while that one just computes
+ *			file of its own, while the children of one more register,
+ *			unregister and exit; "alone": while they just exit
+ *	beside		an insertion of an interval that is not the first, of a
+ *			page or of everything, by a process with <size> VMAs
+ *			beside two threads that read-hold its mmap_lock most of
+ *			the time, or one that maps and unmaps: least, median, and
+ *			the longest of BESIDE_LOOPS, each a moment after the other
  */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -36,8 +42,18 @@
 #define STALL_VMAS	30000
 #define STALL_FILES	16
 
-#define RATE_VMAS	10000
-#define RATE_LOOPS	64
+#define RATE_VMAS	5000
+#define RATE_LOOPS	16
+
+#define BESIDE_VMAS	8000
+#define BESIDE_LOOPS	50
+#define BESIDE_PAUSE_NS	200000ULL
+#define BESIDE_PAGES	2048
+#define BESIDE_MAPPED	16
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#endif
 
 #define TRUNCATERS	4
 #define TRUNCATE_PAGES	64
@@ -57,19 +73,17 @@ struct shared {
 	bool go;
 };
 
-static struct shared *share(void)
+void *share(size_t length)
 {
-	struct shared *shared = mmap(NULL, sizeof(*shared),
-				     PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *shared = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (shared == MAP_FAILED)
 		exit(KSFT_FAIL);
 	return shared;
 }
 
-/* A child that ends with its parent; 0 in the child. */
-static pid_t start(void)
+pid_t spawn(void)
 {
 	pid_t pid = fork();
 
@@ -80,13 +94,13 @@ static pid_t start(void)
 	return pid;
 }
 
-static void end(pid_t pid)
+void reap(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
 
-static void run_on(unsigned int cpu)
+void run_on(unsigned int cpu)
 {
 	cpu_set_t set;
 
@@ -110,7 +124,7 @@ static int compare(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static uint64_t median(uint64_t *values, unsigned int nr)
+uint64_t median(uint64_t *values, unsigned int nr)
 {
 	qsort(values, nr, sizeof(*values), compare);
 	return values[nr / 2];
@@ -158,10 +172,36 @@ static void forget_longest(struct shared *shared)
 	__atomic_store_n(&shared->longest_ns, 0, __ATOMIC_RELAXED);
 }
 
+/* The first registration of a process that has the same mapped: its time. */
+static uint64_t stall_once(struct shared *shared, uint64_t *stall)
+{
+	uint64_t *result = share(2 * sizeof(*result)), ns;
+	pid_t pid = spawn();
+
+	if (!pid) {
+		int fd = mn_open();
+
+		/* What the fork held up is no concern of ours. */
+		longest(shared);
+		forget_longest(shared);
+		ns = now();
+		if (fd < 0 || mn_attach(fd, TMN_STYLE_KVM, 0, 0))
+			_exit(KSFT_FAIL);
+		result[0] = now() - ns;
+		result[1] = longest(shared);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	ns = result[0];
+	*stall = result[1];
+	munmap(result, 2 * sizeof(*result));
+	return ns;
+}
+
 void bench_stall(void)
 {
 	uint64_t with[ROUNDS], without[ROUNDS];
-	struct shared *shared = share();
+	struct shared *shared = share(sizeof(*shared));
 	size_t size = mn_page_size();
 	int files[STALL_FILES];
 	unsigned int i;
@@ -172,7 +212,7 @@ void bench_stall(void)
 		if (files[i] < 0 || ftruncate(files[i], STALL_VMAS * size))
 			return;
 	}
-	pid = start();
+	pid = spawn();
 	if (!pid) {
 		run_on(1);
 		use_files(shared, files);
@@ -184,22 +224,16 @@ void bench_stall(void)
 			 files[i % STALL_FILES], i * size) == MAP_FAILED)
 			return;
 	for (i = 0; i < ROUNDS; i++) {
-		int fd = mn_open();
-		uint64_t ns;
+		uint64_t ns = stall_once(shared, &with[i]);
 
-		forget_longest(shared);
-		ns = now();
-		if (fd < 0 || mn_attach(fd, TMN_STYLE_KVM, 0, 0))
+		if (!ns)
 			return;
-		ns = now() - ns;
-		with[i] = longest(shared);
-		close(fd);
 		longest(shared);
 		forget_longest(shared);
 		compute(ns);
 		without[i] = longest(shared);
 	}
-	end(pid);
+	reap(pid);
 	put("stall", "registration", STALL_VMAS, median(with, ROUNDS));
 	put("stall", "alone", STALL_VMAS, median(without, ROUNDS));
 }
@@ -213,18 +247,24 @@ static void meet(struct shared *shared)
 		;
 }
 
+/* The first secondary MMU of so many processes: this one's children. */
 static void register_often(struct shared *shared, int finished)
 {
+	pid_t children[RATE_LOOPS];
 	int fds[RATE_LOOPS];
 	unsigned int i;
 
 	if (!mn_add_vmas(RATE_VMAS))
 		_exit(KSFT_FAIL);
-	for (i = 0; i < RATE_LOOPS; i++)
+	for (i = 0; i < RATE_LOOPS; i++) {
 		fds[i] = mn_open();
+		children[i] = spawn();
+		if (!children[i])
+			pause();
+	}
 	meet(shared);
 	for (i = 0; i < RATE_LOOPS; i++)
-		if (mn_attach(fds[i], TMN_STYLE_KVM, 0, 0))
+		if (mn_attach(fds[i], TMN_STYLE_KVM, 0, children[i]))
 			_exit(KSFT_FAIL);
 	if (write(finished, "", 1) != 1)
 		_exit(KSFT_FAIL);
@@ -233,7 +273,7 @@ static void register_often(struct shared *shared, int finished)
 
 static uint64_t rate_once(unsigned int nr)
 {
-	struct shared *shared = share();
+	struct shared *shared = share(sizeof(*shared));
 	int finished[2];
 	pid_t pids[8];
 	unsigned int i;
@@ -244,7 +284,7 @@ static uint64_t rate_once(unsigned int nr)
 		exit(KSFT_FAIL);
 
 	for (i = 0; i < nr; i++) {
-		pids[i] = start();
+		pids[i] = spawn();
 		if (!pids[i]) {
 			run_on(i);
 			register_often(shared, finished[1]);
@@ -263,7 +303,7 @@ static uint64_t rate_once(unsigned int nr)
 	if (i < nr)
 		exit(KSFT_FAIL);
 	for (i = 0; i < nr; i++)
-		end(pids[i]);
+		reap(pids[i]);
 	munmap(shared, sizeof(*shared));
 	return ns / (nr * RATE_LOOPS);
 }
@@ -303,16 +343,21 @@ static void truncate_often(struct shared *shared, unsigned int nr)
 	}
 }
 
+/* Each registration is the first one of its process. */
 static void come_and_go(bool subscribe)
 {
 	struct tmn_bench bench = { .style = TMN_STYLE_KVM, .loops = 1 };
 	int fd = mn_open();
+	pid_t pid;
 
-	if (!mn_add_vmas(TRUNCATE_VMAS))
+	if (fd < 0 || !mn_add_vmas(TRUNCATE_VMAS))
 		_exit(KSFT_FAIL);
-	for (;;)
-		if (subscribe && ioctl(fd, TMN_BENCH, &bench))
-			_exit(KSFT_FAIL);
+	for (;;) {
+		pid = spawn();
+		if (!pid)
+			_exit(subscribe && ioctl(fd, TMN_BENCH, &bench));
+		waitpid(pid, NULL, 0);
+	}
 }
 
 static unsigned long truncations(const struct shared *shared)
@@ -329,7 +374,7 @@ static uint64_t truncate_once(const struct shared *shared, bool subscribe)
 {
 	unsigned long before;
 	uint64_t ns;
-	pid_t pid = start();
+	pid_t pid = spawn();
 
 	if (!pid)
 		come_and_go(subscribe);
@@ -339,19 +384,19 @@ static uint64_t truncate_once(const struct shared *shared, bool subscribe)
 	mn_sleep_ms(WINDOW_NS / 1000000);
 	ns = now() - ns;
 	ns /= truncations(shared) - before + 1;
-	end(pid);
+	reap(pid);
 	return ns;
 }
 
 void bench_truncate(void)
 {
 	uint64_t with[ROUNDS], without[ROUNDS];
-	struct shared *shared = share();
+	struct shared *shared = share(sizeof(*shared));
 	pid_t pids[TRUNCATERS];
 	unsigned int i;
 
 	for (i = 0; i < TRUNCATERS; i++) {
-		pids[i] = start();
+		pids[i] = spawn();
 		if (!pids[i])
 			truncate_often(shared, i);
 	}
@@ -360,7 +405,118 @@ void bench_truncate(void)
 		with[i] = truncate_once(shared, true);
 	}
 	for (i = 0; i < TRUNCATERS; i++)
-		end(pids[i]);
+		reap(pids[i]);
 	put("truncate", "registrations", TRUNCATERS, median(with, ROUNDS));
 	put("truncate", "alone", TRUNCATERS, median(without, ROUNDS));
+}
+
+/* Later insertions of intervals beside other threads */
+
+/* Each call holds mmap_lock for as long as it takes to look at all pages. */
+static void *hold_mmap_lock(void *unused)
+{
+	size_t length = BESIDE_PAGES * mn_page_size();
+	char *map = map_anon(length);
+
+	mn_fill(map, BESIDE_PAGES, 1);
+	while (!madvise(map, length, MADV_POPULATE_READ))
+		;
+	exit(KSFT_FAIL);
+}
+
+static void *map_and_unmap(void *unused)
+{
+	size_t length = BESIDE_MAPPED * mn_page_size();
+
+	for (;;) {
+		char *map = map_anon(length);
+
+		mn_fill(map, BESIDE_MAPPED, 1);
+		munmap(map, length);
+	}
+	return NULL;
+}
+
+/* So that what others wait for now they get before the next one. */
+static bool insert_one(int fd, struct tmn_bench *bench, uint64_t *ns)
+{
+	compute(BESIDE_PAUSE_NS);
+	if (ioctl(fd, TMN_BENCH, bench))
+		return false;
+	*ns = bench->register_min_ns;
+	return true;
+}
+
+static void put_beside(const char *what, const char *figure, uint64_t ns)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s, %s", what, figure);
+	put("beside", name, BESIDE_VMAS, ns);
+}
+
+/* In a process of its own, which the threads end with. */
+static void insert_beside(const char *what, bool of_a_page,
+			  void *(*run)(void *unused), unsigned int threads)
+{
+	struct tmn_bench bench = { .style = TMN_STYLE_INTERVAL, .loops = 1 };
+	uint64_t ns[ROUNDS][BESIDE_LOOPS], middle[ROUNDS], longest[ROUNDS];
+	uint64_t least = UINT64_MAX;
+	char *page = map_anon(mn_page_size());
+	unsigned int i, j;
+	int fd = mn_open();
+	pthread_t thread;
+
+	if (of_a_page) {
+		bench.start = (uintptr_t)page;
+		bench.length = mn_page_size();
+	}
+	mn_fill(page, 1, 1);
+	if (!mn_add_vmas(BESIDE_VMAS) ||
+	    mn_attach(mn_open(), TMN_STYLE_INTERVAL, 0, 0))
+		return;
+	while (threads--)
+		if (pthread_create(&thread, NULL, run, NULL))
+			return;
+	mn_sleep_ms(100);
+	for (i = 0; i < ROUNDS; i++) {
+		for (j = 0; j < BESIDE_LOOPS; j++)
+			if (!insert_one(fd, &bench, &ns[i][j]))
+				return;
+		middle[i] = median(ns[i], BESIDE_LOOPS);
+		/* They are sorted. */
+		longest[i] = ns[i][BESIDE_LOOPS - 1];
+		if (ns[i][0] < least)
+			least = ns[i][0];
+	}
+	put_beside(what, "least", least);
+	put_beside(what, "median", median(middle, ROUNDS));
+	put_beside(what, "longest", median(longest, ROUNDS));
+}
+
+void bench_beside_others(void)
+{
+	static const struct {
+		const char *what;
+		bool of_a_page;
+		void *(*run)(void *unused);
+		unsigned int threads;
+	} kinds[] = {
+		{ "page beside readers", true, hold_mmap_lock, 2 },
+		{ "everything beside readers", false, hold_mmap_lock, 2 },
+		{ "page beside a mapper", true, map_and_unmap, 1 },
+		{ "everything beside a mapper", false, map_and_unmap, 1 },
+	};
+	unsigned int i;
+	pid_t pid;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		pid = spawn();
+		if (!pid) {
+			insert_beside(kinds[i].what, kinds[i].of_a_page,
+				      kinds[i].run, kinds[i].threads);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+	}
 }

@@ -11,6 +11,8 @@
  *
  * That an event reached KVM is seen by the faults which the guest takes after it
  * (the vCPU's statistic pf_fixed): until then it takes none.
+ *
+ * And a VMM with many anon_vmas leaves lockdep as it was, where there is lockdep.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -48,6 +50,9 @@
 #define DATA_PAGES	1024U
 #define DATA_SIZE	(DATA_PAGES * 4096UL)
 #define HUGE_SIZE	(2UL << 20)
+
+/* More locks of one class than the 11 bits of lockdep's count of references. */
+#define ANON_VMAS	2200
 
 /* A word that has something of each bit of the page's number. */
 #define MIX		0x9e3779b1U
@@ -875,6 +880,54 @@ TEST_F_TIMEOUT(kvm, fork, 180)
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_EQ(0, status);
 	}
+}
+
+/* Lockdep is on (1), off (0), or not there (-1). */
+static int lockdep_is_on(void)
+{
+	FILE *file = fopen("/proc/lockdep_stats", "r");
+	char line[256];
+	int on = -1;
+
+	while (file && on < 0 && fgets(line, sizeof(line), file))
+		sscanf(line, " debug_locks: %d", &on);
+	if (file)
+		fclose(file);
+	return on;
+}
+
+FIXTURE(lockdep)
+{
+	int kvm;
+};
+
+FIXTURE_SETUP(lockdep)
+{
+	self->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (self->kvm < 0)
+		SKIP(return, "no /dev/kvm");
+	if (lockdep_is_on() < 0)
+		SKIP(return, "no lockdep (CONFIG_PROVE_LOCKING), or not root");
+	if (!lockdep_is_on())
+		SKIP(return, "lockdep has been off since something before");
+}
+
+FIXTURE_TEARDOWN(lockdep)
+{
+	if (self->kvm >= 0)
+		close(self->kvm);
+}
+
+/*
+ * A core that holds the locks of all anon_vmas at once holds more than lockdep
+ * can count: it says so, and looks at no lock of anybody any more.
+ */
+TEST_F_TIMEOUT(lockdep, counts_the_locks, 180)
+{
+	/* Each second mapping has an anon_vma of its own. */
+	ASSERT_TRUE(mn_add_vmas(2 * ANON_VMAS));
+	EXPECT_GE(ioctl(self->kvm, KVM_CREATE_VM, 0), 0);
+	EXPECT_EQ(1, lockdep_is_on());
 }
 
 TEST_HARNESS_MAIN
