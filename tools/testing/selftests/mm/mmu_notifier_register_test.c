@@ -309,6 +309,30 @@ static void *write_first_page(void *arg)
 	return NULL;
 }
 
+/* Registers while a section is at its very start, where nothing can stop it. */
+TEST_F_TIMEOUT(overlapping, section_begins, 60)
+{
+	struct overlap *overlap = &self->overlap;
+	size_t size = mn_page_size();
+	uint64_t value;
+
+	ASSERT_TRUE(fork_puncher(overlap, 0));
+	overlap->pages[0] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+				 overlap->file, 0);
+	ASSERT_NE(MAP_FAILED, overlap->pages[0]);
+	mn_fill(overlap->pages[0], 1, 1);
+	ASSERT_TRUE(stall_page(overlap, 0, TMN_STYLE_XPMEM, 0));
+
+	ASSERT_EQ(1, write(overlap->go[1], "", 1));
+	mn_sleep_ms(50);
+	ASSERT_EQ(0, mn_attach(self->fd, TMN_STYLE_KVM, 0, 0));
+	mn_load(self->fd, overlap->pages[0], &value);
+	EXPECT_TRUE(punched(overlap));
+	mn_fill(overlap->pages[0], 1, 2);
+	EXPECT_EQ(0, mn_wrong(self->fd, overlap->pages[0], 1));
+	EXPECT_TRUE(mn_balanced(self->fd));
+}
+
 /* Of one VMA the file's lock is held for longer than the VMA's own. */
 TEST_F_TIMEOUT(overlapping, two_locks_of_a_vma, 60)
 {
