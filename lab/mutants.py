@@ -29,7 +29,7 @@ LAB = Path(__file__).resolve().parent
 PROGRAMS = {
     "mmu_notifier_test": r"(event|huge)\.gru\.|driver\.",
     "mmu_notifier_fault_test": r"",
-    "mmu_notifier_register_test": r"draining\.|overlapping\.|registering\.start_refused|storm\.kvm",
+    "mmu_notifier_register_test": r"draining\.|overlapping\.|registering\.start_refused",
 }
 # Functions that have a hook and are only called by one which nothing calls in
 # some 6.12.y; where something does, a test has to come by.
