@@ -30,6 +30,7 @@ PROGRAMS = {
     "mmu_notifier_test": r"(event|huge)\.gru\.|driver\.",
     "mmu_notifier_fault_test": r"",
     "mmu_notifier_register_test": r"draining\.|overlapping\.|registering\.start_refused",
+    "mmu_notifier_users_test": r"user\.two_",
 }
 # Functions that have a hook and are only called by one which nothing calls in
 # some 6.12.y; where something does, a test has to come by.
