@@ -25,7 +25,6 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/overflow.h>
-#include <linux/poison.h>
 #include <linux/sched/mm.h>
 #include <linux/wait_bit.h>
 
@@ -45,11 +44,13 @@ static bool mn_itree_busy(const struct mmu_notifier_subscriptions *subs)
 	return subs->seq & 1;
 }
 
-static void mn_itree_remove(struct mmu_interval_notifier *interval_sub,
-			    struct mmu_notifier_subscriptions *subs)
+/*
+ * Was it inserted, and not removed since? Its sequence is odd then, as all that
+ * it is set to are. A structure that was zeroed or removed has an even one.
+ */
+static bool mn_interval_looks_inserted(const struct mmu_interval_notifier *interval_sub)
 {
-	interval_tree_remove(&interval_sub->interval_tree, &subs->itree);
-	RB_CLEAR_NODE(&interval_sub->interval_tree.rb);
+	return READ_ONCE(interval_sub->invalidate_seq) & 1;
 }
 
 static void mn_itree_do_deferred(struct mmu_notifier_subscriptions *subs)
@@ -64,7 +65,8 @@ static void mn_itree_do_deferred(struct mmu_notifier_subscriptions *subs)
 			interval_tree_insert(&interval_sub->interval_tree,
 					     &subs->itree);
 		else
-			mn_itree_remove(interval_sub, subs);
+			interval_tree_remove(&interval_sub->interval_tree,
+					     &subs->itree);
 	}
 }
 
@@ -124,14 +126,14 @@ int mn_itree_start(struct mmu_notifier_subscriptions *subs,
 	for (; node; node = interval_tree_iter_next(node, range->start, last)) {
 		struct mmu_interval_notifier *interval_sub =
 			mn_interval_of(node);
-		u64 began = mn_clock();
-		bool done;
+		int ret;
 
-		done = interval_sub->ops->invalidate(interval_sub, range, seq);
-		mn_trace_callback(interval_sub->ops->invalidate, range->mm,
-				  range->start, range->end, began,
-				  done ? 0 : -EAGAIN);
-		if (done || WARN_ON(mmu_notifier_range_blockable(range)))
+		ret = mn_trace_call(interval_sub->ops->invalidate, range->mm,
+				    range->start, range->end,
+				    interval_sub->ops->invalidate(interval_sub,
+								  range, seq) ?
+				    0 : -EAGAIN);
+		if (!ret || WARN_ON(mmu_notifier_range_blockable(range)))
 			continue;
 		mn_itree_end(subs);
 		return -EAGAIN;
@@ -223,37 +225,28 @@ static int mn_itree_prepare(struct mm_struct *mm)
 
 /* --- Insertion and removal ----------------------------------------------- */
 
-/* What mmu_interval_notifier_remove() leaves, and nobody else. */
-static bool mn_interval_removed(const struct mmu_interval_notifier *interval_sub)
-{
-	return interval_sub->deferred_item.pprev == LIST_POISON2;
-}
-
 /*
  * Is it in the tree, or about to be? A structure that was never inserted may
  * hold anything, so all it says is where to look.
  */
-static __no_kmsan_checks bool
-mn_interval_inserted(struct mmu_notifier_subscriptions *subs,
-		     const struct mmu_interval_notifier *interval_sub,
-		     const struct mm_struct *mm)
+static noinline __no_kmsan_checks bool
+mn_interval_is_inserted(const struct mmu_interval_notifier *interval_sub,
+			struct mmu_notifier_subscriptions *subs)
 {
 	unsigned long start = interval_sub->interval_tree.start;
 	unsigned long last = interval_sub->interval_tree.last;
 	struct mmu_interval_notifier *deferred;
 	struct interval_tree_node *node;
+	bool found = false;
 
-	lockdep_assert_held(&subs->lock);
-	if (interval_sub->mm != mm || mn_interval_removed(interval_sub))
-		return false;
+	spin_lock(&subs->lock);
 	hlist_for_each_entry(deferred, &subs->deferred, deferred_item)
-		if (deferred == interval_sub)
-			return true;
-	for (node = interval_tree_iter_first(&subs->itree, start, last); node;
-	     node = interval_tree_iter_next(node, start, last))
-		if (node == &interval_sub->interval_tree)
-			return true;
-	return false;
+		found |= deferred == interval_sub;
+	for (node = interval_tree_iter_first(&subs->itree, start, last);
+	     node && !found; node = interval_tree_iter_next(node, start, last))
+		found = node == &interval_sub->interval_tree;
+	spin_unlock(&subs->lock);
+	return found;
 }
 
 static int mn_interval_check_args(struct mm_struct *mm, unsigned long start,
@@ -266,20 +259,20 @@ static int mn_interval_check_args(struct mm_struct *mm, unsigned long start,
 	return 0;
 }
 
-static int mn_interval_insert(struct mmu_interval_notifier *interval_sub,
-			      struct mm_struct *mm, unsigned long start,
-			      unsigned long last,
-			      const struct mmu_interval_notifier_ops *ops)
+static __no_kmsan_checks int
+mn_interval_insert(struct mmu_interval_notifier *interval_sub,
+		   struct mm_struct *mm, unsigned long start,
+		   unsigned long last,
+		   const struct mmu_interval_notifier_ops *ops)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 
-	spin_lock(&subs->lock);
-	if (WARN(mn_interval_inserted(subs, interval_sub, mm),
+	if (unlikely(interval_sub->mm == mm) &&
+	    mn_interval_looks_inserted(interval_sub) &&
+	    WARN(mn_interval_is_inserted(interval_sub, subs),
 		 "mmu_notifier: interval with %ps is inserted already\n",
-		 ops->invalidate)) {
-		spin_unlock(&subs->lock);
+		 ops->invalidate))
 		return -EEXIST;
-	}
 
 	/* Dropped in mmu_interval_notifier_remove(). */
 	mmgrab(mm);
@@ -287,12 +280,13 @@ static int mn_interval_insert(struct mmu_interval_notifier *interval_sub,
 	interval_sub->ops = ops;
 	interval_sub->interval_tree.start = start;
 	interval_sub->interval_tree.last = last;
-	RB_CLEAR_NODE(&interval_sub->interval_tree.rb);
 	INIT_HLIST_NODE(&interval_sub->deferred_item);
 
+	spin_lock(&subs->lock);
 	if (mn_itree_busy(subs)) {
 		/* Which ranges are under way is not known: assume this one. */
 		interval_sub->invalidate_seq = subs->seq;
+		RB_CLEAR_NODE(&interval_sub->interval_tree.rb);
 		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
 	} else {
 		if (subs->active)
@@ -304,6 +298,9 @@ static int mn_interval_insert(struct mmu_interval_notifier *interval_sub,
 				     &subs->itree);
 	}
 	spin_unlock(&subs->lock);
+	if (trace_mmu_notifier_register_enabled())
+		trace_mmu_notifier_register(interval_sub->mm,
+					    interval_sub->ops->invalidate, 0);
 	return 0;
 }
 
@@ -342,7 +339,7 @@ int mmu_interval_notifier_insert(struct mmu_interval_notifier *interval_sub,
 	if (!ret && !mn_itree_ready(mm))
 		ret = mn_itree_prepare(mm);
 	if (!ret)
-		ret = mn_interval_insert(interval_sub, mm, start, last, ops);
+		return mn_interval_insert(interval_sub, mm, start, last, ops);
 	trace_mmu_notifier_register(mm, ops->invalidate, ret);
 	return ret;
 }
@@ -375,7 +372,7 @@ int mmu_interval_notifier_insert_locked(struct mmu_interval_notifier *interval_s
 		ret = mn_itree_prepare_locked(mm, mn_itree_wait_flags(mm) |
 						  MN_WAIT_KEEP);
 	if (!ret)
-		ret = mn_interval_insert(interval_sub, mm, start, last, ops);
+		return mn_interval_insert(interval_sub, mm, start, last, ops);
 	trace_mmu_notifier_register(mm, ops->invalidate, ret);
 	return ret;
 }
@@ -387,6 +384,15 @@ static void mn_might_wait_for_section(void)
 	might_sleep();
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+}
+
+/* Take back an insertion that is still to come, if it is one. */
+static bool mn_interval_cancel(struct mmu_interval_notifier *interval_sub)
+{
+	if (!RB_EMPTY_NODE(&interval_sub->interval_tree.rb))
+		return false;
+	hlist_del_init(&interval_sub->deferred_item);
+	return true;
 }
 
 /**
@@ -405,32 +411,26 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 	struct mm_struct *mm = interval_sub->mm;
 	struct mmu_notifier_subscriptions *subs;
 	unsigned long busy_seq = 0;
-	bool in_tree, deferred;
 
-	if (WARN(!mm || mn_interval_removed(interval_sub),
+	if (WARN(!mn_interval_looks_inserted(interval_sub),
 		 "mmu_notifier: interval with %ps is not inserted\n",
 		 interval_sub->ops ? interval_sub->ops->invalidate : NULL))
 		return;
 
 	subs = mm->notifier_subscriptions;
 	spin_lock(&subs->lock);
-	in_tree = !RB_EMPTY_NODE(&interval_sub->interval_tree.rb);
-	deferred = !hlist_unhashed(&interval_sub->deferred_item);
-	if (WARN(in_tree == deferred,
-		 "mmu_notifier: interval with %ps is not inserted any more\n",
-		 interval_sub->ops->invalidate)) {
-		spin_unlock(&subs->lock);
-		return;
-	}
-	if (deferred) {
-		/* Inserted during the invalidation that is still under way. */
-		hlist_del_init(&interval_sub->deferred_item);
-	} else if (mn_itree_busy(subs)) {
+	if (!mn_itree_busy(subs)) {
+		interval_tree_remove(&interval_sub->interval_tree,
+				     &subs->itree);
+	} else if (hlist_unhashed(&interval_sub->deferred_item)) {
 		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
 		subs->waiting = true;
 		busy_seq = subs->seq;
-	} else {
-		mn_itree_remove(interval_sub, subs);
+	} else if (WARN(!mn_interval_cancel(interval_sub),
+			"mmu_notifier: interval with %ps is removed already\n",
+			interval_sub->ops->invalidate)) {
+		spin_unlock(&subs->lock);
+		return;
 	}
 	spin_unlock(&subs->lock);
 
@@ -442,8 +442,10 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 		spin_lock(&subs->lock);
 		spin_unlock(&subs->lock);
 	}
-	interval_sub->deferred_item.pprev = LIST_POISON2;
-	trace_mmu_notifier_unregister(mm, interval_sub->ops->invalidate, 0);
+	interval_sub->invalidate_seq = 0;
+	if (trace_mmu_notifier_unregister_enabled())
+		trace_mmu_notifier_unregister(mm, interval_sub->ops->invalidate,
+					      0);
 	mmdrop(mm);
 }
 EXPORT_SYMBOL_GPL(mmu_interval_notifier_remove);

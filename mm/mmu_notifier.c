@@ -167,16 +167,6 @@ static void mn_end_atomic(void)
 		non_block_end();
 }
 
-/* Called by mn_trace_callback(); @began is 0 if nobody looked at that time. */
-void __mn_trace_callback(void *callback, struct mm_struct *mm,
-			 unsigned long start, unsigned long end, u64 began,
-			 int ret)
-{
-	if (began)
-		trace_mmu_notifier_callback(callback, mm, start, end,
-					    local_clock() - began, ret);
-}
-
 /*
  * Does anybody want to be told that? If so, the domain is there. G: pairs with
  * the release in mn_count().
@@ -194,28 +184,26 @@ static bool mn_is_wanted(const struct mmu_notifier_subscriptions *subs,
 			 MMU_NOTIFIER_RANGE_TRACKED |		\
 			 MMU_NOTIFIER_RANGE_SRCU_INDEX)
 
-/* The end of a section for the subscriptions born in (@after, its epoch]. */
-static void mn_end_list(struct mmu_notifier_subscriptions *subs,
-			const struct mmu_notifier_range *range,
-			unsigned long after)
+/* The end of a section for the subscriptions born in (@after, @epoch]. */
+static __always_inline void
+mn_end_list(struct mmu_notifier_subscriptions *subs,
+	    const struct mmu_notifier_range *range, unsigned long after,
+	    unsigned long epoch)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 	struct mmu_notifier *sub;
-	u64 began;
 
 	mn_for_each(sub, subs) {
 		/* The older ones come later. */
 		if (sub->birth <= after)
 			break;
-		if (sub->birth > range->epoch ||
-		    !sub->ops->invalidate_range_end)
+		if (sub->birth > epoch || !sub->ops->invalidate_range_end)
 			continue;
 		if (!blockable)
 			mn_start_atomic();
-		began = mn_clock();
-		sub->ops->invalidate_range_end(sub, range);
-		mn_trace_callback(sub->ops->invalidate_range_end, range->mm,
-				  range->start, range->end, began, 0);
+		mn_trace_call(sub->ops->invalidate_range_end, range->mm,
+			      range->start, range->end,
+			      (sub->ops->invalidate_range_end(sub, range), 0));
 		if (!blockable)
 			mn_end_atomic();
 	}
@@ -235,28 +223,26 @@ static noinline bool mn_start_failed(struct mmu_notifier *sub,
 	return !blockable;
 }
 
-static int mn_start_list(struct mmu_notifier_subscriptions *subs,
-			 const struct mmu_notifier_range *range)
+static __always_inline int
+mn_start_list(struct mmu_notifier_subscriptions *subs,
+	      const struct mmu_notifier_range *range, unsigned long epoch)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 	struct mmu_notifier *sub;
-	u64 began;
 	int ret;
 
 	mn_for_each(sub, subs) {
-		if (sub->birth > range->epoch ||
-		    !sub->ops->invalidate_range_start)
+		if (sub->birth > epoch || !sub->ops->invalidate_range_start)
 			continue;
 		if (!blockable)
 			mn_start_atomic();
-		began = mn_clock();
-		ret = sub->ops->invalidate_range_start(sub, range);
-		mn_trace_callback(sub->ops->invalidate_range_start, range->mm,
-				  range->start, range->end, began, ret);
+		ret = mn_trace_call(sub->ops->invalidate_range_start,
+				    range->mm, range->start, range->end,
+				    sub->ops->invalidate_range_start(sub, range));
 		if (!blockable)
 			mn_end_atomic();
 		if (unlikely(ret) && mn_start_failed(sub, range, ret)) {
-			mn_end_list(subs, range, sub->birth);
+			mn_end_list(subs, range, sub->birth, epoch);
 			return ret;
 		}
 	}
@@ -268,33 +254,33 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 	/* A: pairs, by the dependency, with mn_get_subscriptions(). */
 	struct mmu_notifier_subscriptions *subs =
 		READ_ONCE(range->mm->notifier_subscriptions);
-	unsigned int marks = 0;
-	int ret = 0, idx = 0;
+	unsigned long epoch;
+	int ret = 0, idx;
 
 	/* G: pairs with the release in mn_publish(). */
 	if (smp_load_acquire(&subs->track)) {
 		/* B: what is published is read after this. */
 		idx = srcu_read_lock(subs->srcu);
-		marks = MMU_NOTIFIER_RANGE_TRACKED;
-		if (idx)
-			marks |= MMU_NOTIFIER_RANGE_SRCU_INDEX;
+		/* D: pairs with the release in mn_publish(). */
+		epoch = smp_load_acquire(&subs->epoch);
+		range->epoch = epoch;
+		range->flags |= MMU_NOTIFIER_RANGE_TRACKED |
+				idx * MMU_NOTIFIER_RANGE_SRCU_INDEX;
 	}
 	if (READ_ONCE(subs->itree_state)) {
-		marks |= MMU_NOTIFIER_RANGE_COUNTED;
 		ret = mn_itree_start(subs, range);
+		if (!ret)
+			range->flags |= MMU_NOTIFIER_RANGE_COUNTED;
 	}
-	if (!ret && marks & MMU_NOTIFIER_RANGE_TRACKED) {
-		/* D: pairs with the release in mn_publish(). */
-		range->epoch = smp_load_acquire(&subs->epoch);
-		if (mn_is_wanted(subs, MN_RANGE))
-			ret = mn_start_list(subs, range);
-		if (ret && marks & MMU_NOTIFIER_RANGE_COUNTED)
+	if (!ret && range->flags & MMU_NOTIFIER_RANGE_TRACKED)
+		ret = mn_start_list(subs, range, epoch);
+	if (unlikely(ret)) {
+		if (range->flags & MMU_NOTIFIER_RANGE_COUNTED)
 			mn_itree_end(subs);
+		if (range->flags & MMU_NOTIFIER_RANGE_TRACKED)
+			srcu_read_unlock(subs->srcu, idx);
+		range->flags &= ~MN_RANGE_MARKS;
 	}
-	if (!ret)
-		range->flags |= marks;
-	else if (marks & MMU_NOTIFIER_RANGE_TRACKED)
-		srcu_read_unlock(subs->srcu, idx);
 	trace_mmu_notifier_range_start(range, ret);
 	return ret;
 }
@@ -312,8 +298,7 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 	if (marks & MMU_NOTIFIER_RANGE_COUNTED)
 		mn_itree_end(subs);
 	if (marks & MMU_NOTIFIER_RANGE_TRACKED) {
-		if (mn_is_wanted(subs, MN_RANGE))
-			mn_end_list(subs, range, 0);
+		mn_end_list(subs, range, 0, range->epoch);
 		/* C: pairs with the grace period in mn_wait(). */
 		srcu_read_unlock(subs->srcu,
 				 !!(marks & MMU_NOTIFIER_RANGE_SRCU_INDEX));
@@ -345,8 +330,7 @@ static __always_inline int mn_age(struct mm_struct *mm, unsigned long start,
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 	bool test = age == MN_TEST_YOUNG;
 	struct mmu_notifier *sub;
-	int young = 0, ret;
-	u64 began;
+	int young = 0;
 	int idx;
 
 	if (!mn_is_wanted(subs, MN_YOUNG))
@@ -360,12 +344,10 @@ static __always_inline int mn_age(struct mm_struct *mm, unsigned long start,
 
 		if (test ? !ops->test_young : !clear)
 			continue;
-		began = mn_clock();
-		ret = test ? ops->test_young(sub, mm, start) :
-			     clear(sub, mm, start, end);
-		mn_trace_callback(test ? (void *)ops->test_young : clear, mm,
-				  start, end, began, ret);
-		young |= ret;
+		young |= mn_trace_call(test ? (void *)ops->test_young : clear,
+				       mm, start, end,
+				       test ? ops->test_young(sub, mm, start) :
+					      clear(sub, mm, start, end));
 		/* All have to clear, but one that tells is enough. */
 		if (test && young)
 			break;
@@ -397,7 +379,6 @@ void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 	struct mmu_notifier *sub;
-	u64 began;
 	int idx;
 
 	if (!mn_is_wanted(subs, MN_TLB))
@@ -407,10 +388,12 @@ void __mmu_notifier_arch_invalidate_secondary_tlbs(struct mm_struct *mm,
 	mn_for_each(sub, subs) {
 		if (!sub->ops->arch_invalidate_secondary_tlbs)
 			continue;
-		began = mn_clock();
-		sub->ops->arch_invalidate_secondary_tlbs(sub, mm, start, end);
-		mn_trace_callback(sub->ops->arch_invalidate_secondary_tlbs, mm,
-				  start, end, began, 0);
+		mn_trace_call(sub->ops->arch_invalidate_secondary_tlbs, mm,
+			      start, end,
+			      (sub->ops->arch_invalidate_secondary_tlbs(sub, mm,
+									start,
+									end),
+			       0));
 	}
 	srcu_read_unlock(subs->srcu, idx);
 }
@@ -420,7 +403,6 @@ void __mmu_notifier_invalidate_page(struct mm_struct *mm,
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 	struct mmu_notifier *sub;
-	u64 began;
 	int idx;
 
 	if (!mn_is_wanted(subs, MN_PAGE))
@@ -431,10 +413,10 @@ void __mmu_notifier_invalidate_page(struct mm_struct *mm,
 		if (!sub->ops->invalidate_page)
 			continue;
 		mn_start_atomic();
-		began = mn_clock();
-		sub->ops->invalidate_page(sub, mm, address, size);
-		mn_trace_callback(sub->ops->invalidate_page, mm, address,
-				  address + size, began, 0);
+		mn_trace_call(sub->ops->invalidate_page, mm, address,
+			      address + size,
+			      (sub->ops->invalidate_page(sub, mm, address, size),
+			       0));
 		mn_end_atomic();
 	}
 	trace_mmu_notifier_invalidate_page(mm, address, size);
@@ -540,7 +522,6 @@ static void mn_count_ops(struct mmu_notifier_subscriptions *subs,
 	bool young = ops->clear_flush_young || ops->clear_young ||
 		     ops->test_young;
 
-	mn_count(subs, MN_RANGE, mn_has_range_ops(ops), by);
 	mn_count(subs, MN_PAGE, ops->invalidate_page, by);
 	mn_count(subs, MN_YOUNG, young, by);
 	mn_count(subs, MN_TLB, ops->arch_invalidate_secondary_tlbs, by);
@@ -659,12 +640,6 @@ static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 }
 
 /*
- * Up to so many VMAs it costs less to look at their locks than to wait for a
- * grace period (`make bench`).
- */
-#define MN_FEW_VMAS	64
-
-/*
  * Has every section ended that was not tracked? E: pairs with the release in
  * mn_set_drained().
  */
@@ -686,16 +661,13 @@ static bool mn_is_tracked(const struct mmu_notifier_subscriptions *subs)
 int mn_wait(struct mm_struct *mm, unsigned int flags)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
-	bool wait;
 
 	if (!mn_is_tracked(subs))
 		return mn_drain(mm, flags);
-	wait = mm->map_count > MN_FEW_VMAS || !mn_locks_free(mm);
 	if (!(flags & MN_WAIT_KEEP))
 		mmap_write_unlock(mm);
-	if (wait)
-		/* B and C */
-		synchronize_srcu_expedited(subs->srcu);
+	/* B and C */
+	synchronize_srcu_expedited(subs->srcu);
 	return 0;
 }
 
@@ -1100,7 +1072,6 @@ void __mmu_notifier_release(struct mm_struct *mm)
 	};
 	struct mmu_notifier *sub;
 	struct hlist_node *next;
-	u64 began;
 	int idx;
 
 	if (subs->itree_state) {
@@ -1114,10 +1085,8 @@ void __mmu_notifier_release(struct mm_struct *mm)
 	mn_for_each(sub, subs) {
 		if (!sub->ops->release)
 			continue;
-		began = mn_clock();
-		sub->ops->release(sub, mm);
-		mn_trace_callback(sub->ops->release, mm, 0, ULONG_MAX, began,
-				  0);
+		mn_trace_call(sub->ops->release, mm, 0, ULONG_MAX,
+			      (sub->ops->release(sub, mm), 0));
 	}
 
 	spin_lock(&subs->lock);

@@ -351,23 +351,3 @@ int mn_drain(struct mm_struct *mm, unsigned int flags)
 					 drain.longest_ns, ret);
 	return ret;
 }
-
-/**
- * mn_locks_free - is no lock held that a section could be under?
- * @mm: the address space
- *
- * Context: process context. mmap_lock has been held for write since the
- * publication.
- * Return: true if there is nothing to wait for; false promises nothing.
- */
-bool mn_locks_free(struct mm_struct *mm)
-{
-	struct mn_drain drain = { .mm = mm };
-	int error = 0;
-	bool free;
-
-	smp_mb();	/* B, as in mn_drain() */
-	free = !mn_find_held(&drain, &error);
-	smp_mb();	/* C, as in mn_drain() */
-	return free;
-}

@@ -15,15 +15,13 @@
 #include <trace/events/mmu_notifier.h>
 
 /**
- * enum mn_kind - what a list subscription may want to be told
- * @MN_RANGE: of sections: start, end, or both
+ * enum mn_kind - what a list subscription may want to be told, beside sections
  * @MN_PAGE: of single pages
  * @MN_YOUNG: of ageing, by any of its three callbacks
  * @MN_TLB: of flushes of the CPU's TLB
  * @MN_KINDS: how many there are
  */
 enum mn_kind {
-	MN_RANGE,
 	MN_PAGE,
 	MN_YOUNG,
 	MN_TLB,
@@ -107,25 +105,28 @@ struct mmu_notifier_subscriptions {
 				  srcu_read_lock_held((subs)->srcu))
 
 /*
- * How long a callback takes, for its tracepoint, which the latencies in debugfs
- * come from as well. While nobody looks, a nop before it and one after.
+ * Make a call of a callback, whose value is an int, and tell its tracepoint how
+ * long that took: the latencies in debugfs come from there as well. While nobody
+ * looks, a nop before the call.
  */
-static inline u64 mn_clock(void)
-{
-	return trace_mmu_notifier_callback_enabled() ? local_clock() : 0;
-}
-
-/* A macro, so that the arguments are looked up only if somebody looks. */
-#define mn_trace_callback(...)						\
-do {									\
-	if (trace_mmu_notifier_callback_enabled())			\
-		__mn_trace_callback(__VA_ARGS__);			\
-} while (0)
+#define mn_trace_call(_callback, _mm, _start, _end, _call)		\
+({									\
+	u64 __began;							\
+	int __ret;							\
+									\
+	if (!trace_mmu_notifier_callback_enabled()) {			\
+		__ret = (_call);					\
+	} else {							\
+		__began = local_clock();				\
+		__ret = (_call);					\
+		trace_mmu_notifier_callback(_callback, _mm, _start, _end, \
+					    local_clock() - __began,	\
+					    __ret);			\
+	}								\
+	__ret;								\
+})
 
 /* mm/mmu_notifier.c */
-void __mn_trace_callback(void *callback, struct mm_struct *mm,
-			 unsigned long start, unsigned long end, u64 began,
-			 int ret);
 void *mn_callback_of(const struct mmu_notifier_ops *ops);
 struct mmu_notifier_subscriptions *mn_get_subscriptions(struct mm_struct *mm,
 							bool with_domain);
@@ -142,6 +143,5 @@ int mn_itree_settle(struct mm_struct *mm, int error);
 
 /* mm/mmu_notifier_drain.c */
 int mn_drain(struct mm_struct *mm, unsigned int flags);
-bool mn_locks_free(struct mm_struct *mm);
 
 #endif

@@ -261,9 +261,9 @@ struct mmu_interval_notifier_ops {
  * @interval_tree: the range, both ends included, and its place in the tree
  * @ops: what it wants to be told
  * @mm: the address space; a reference (mmgrab()) is held while inserted
- * @deferred_item: links it while an invalidation keeps the tree from changing;
- *	poisoned once it was removed
- * @invalidate_seq: the sequence of the last invalidation that met it
+ * @deferred_item: links it while an invalidation keeps the tree from changing
+ * @invalidate_seq: the sequence of the last invalidation that met it; odd while
+ *	it is inserted
  */
 struct mmu_interval_notifier {
 	struct interval_tree_node interval_tree;
