@@ -48,9 +48,18 @@ static bool mn_itree_busy(const struct mmu_notifier_subscriptions *subs)
  * Was it inserted, and not removed since? Its sequence is odd then, as all that
  * it is set to are. A structure that was zeroed or removed has an even one.
  */
-static bool mn_interval_looks_inserted(const struct mmu_interval_notifier *interval_sub)
+static __no_kmsan_checks bool
+mn_interval_looks_inserted(const struct mmu_interval_notifier *interval_sub)
 {
 	return READ_ONCE(interval_sub->invalidate_seq) & 1;
+}
+
+/* The sequence says so at once: nobody is to remove it a second time. */
+static void mn_itree_remove(struct mmu_interval_notifier *interval_sub,
+			    struct mmu_notifier_subscriptions *subs)
+{
+	interval_tree_remove(&interval_sub->interval_tree, &subs->itree);
+	WRITE_ONCE(interval_sub->invalidate_seq, 0);
 }
 
 static void mn_itree_do_deferred(struct mmu_notifier_subscriptions *subs)
@@ -65,8 +74,7 @@ static void mn_itree_do_deferred(struct mmu_notifier_subscriptions *subs)
 			interval_tree_insert(&interval_sub->interval_tree,
 					     &subs->itree);
 		else
-			interval_tree_remove(&interval_sub->interval_tree,
-					     &subs->itree);
+			mn_itree_remove(interval_sub, subs);
 	}
 }
 
@@ -322,8 +330,8 @@ mn_interval_insert(struct mmu_interval_notifier *interval_sub,
  * Context: process context, may sleep; no lock of the VM held.
  * Return: 0; -EOVERFLOW for a range that is empty or wraps; -EINVAL for a
  * dying mm; -EEXIST if @interval_sub is inserted already. Only if the mm had no
- * subscription of any kind before also -ENOMEM, and -EINTR on a fatal signal.
- * After an error @interval_sub is as it was before.
+ * subscription of any kind when the call began also -ENOMEM, and -EINTR on a
+ * fatal signal. After an error @interval_sub is as it was before.
  */
 int mmu_interval_notifier_insert(struct mmu_interval_notifier *interval_sub,
 				 struct mm_struct *mm, unsigned long start,
@@ -386,15 +394,6 @@ static void mn_might_wait_for_section(void)
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
 }
 
-/* Take back an insertion that is still to come, if it is one. */
-static bool mn_interval_cancel(struct mmu_interval_notifier *interval_sub)
-{
-	if (!RB_EMPTY_NODE(&interval_sub->interval_tree.rb))
-		return false;
-	hlist_del_init(&interval_sub->deferred_item);
-	return true;
-}
-
 /**
  * mmu_interval_notifier_remove - end a subscription to a range
  * @interval_sub: from mmu_interval_notifier_insert()
@@ -412,25 +411,26 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 	struct mmu_notifier_subscriptions *subs;
 	unsigned long busy_seq = 0;
 
-	if (WARN(!mn_interval_looks_inserted(interval_sub),
-		 "mmu_notifier: interval with %ps is not inserted\n",
-		 interval_sub->ops ? interval_sub->ops->invalidate : NULL))
-		return;
+	/* Its mm may have gone with it. */
+	if (!mn_interval_looks_inserted(interval_sub))
+		goto misuse;
 
 	subs = mm->notifier_subscriptions;
 	spin_lock(&subs->lock);
+	if (!mn_interval_looks_inserted(interval_sub))
+		goto unlock_misuse;
 	if (!mn_itree_busy(subs)) {
-		interval_tree_remove(&interval_sub->interval_tree,
-				     &subs->itree);
+		mn_itree_remove(interval_sub, subs);
 	} else if (hlist_unhashed(&interval_sub->deferred_item)) {
 		hlist_add_head(&interval_sub->deferred_item, &subs->deferred);
 		subs->waiting = true;
 		busy_seq = subs->seq;
-	} else if (WARN(!mn_interval_cancel(interval_sub),
-			"mmu_notifier: interval with %ps is removed already\n",
-			interval_sub->ops->invalidate)) {
-		spin_unlock(&subs->lock);
-		return;
+	} else if (RB_EMPTY_NODE(&interval_sub->interval_tree.rb)) {
+		/* Inserted during the invalidation that is still under way. */
+		hlist_del_init(&interval_sub->deferred_item);
+		WRITE_ONCE(interval_sub->invalidate_seq, 0);
+	} else {
+		goto unlock_misuse;
 	}
 	spin_unlock(&subs->lock);
 
@@ -442,11 +442,17 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 		spin_lock(&subs->lock);
 		spin_unlock(&subs->lock);
 	}
-	interval_sub->invalidate_seq = 0;
 	if (trace_mmu_notifier_unregister_enabled())
 		trace_mmu_notifier_unregister(mm, interval_sub->ops->invalidate,
 					      0);
 	mmdrop(mm);
+	return;
+
+unlock_misuse:
+	spin_unlock(&subs->lock);
+misuse:
+	WARN(1, "mmu_notifier: interval with %ps is not inserted\n",
+	     interval_sub->ops ? interval_sub->ops->invalidate : NULL);
 }
 EXPORT_SYMBOL_GPL(mmu_interval_notifier_remove);
 

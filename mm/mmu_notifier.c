@@ -22,9 +22,9 @@
  * remembers the epoch at which it began: it announces itself to the
  * subscriptions born by then, and to the same ones its end.
  *
- * A registration has no limit in time. What it waits for are sections of its
- * own process, which munmap() and exit wait for as well; it holds up nobody
- * else meanwhile, and a fatal signal ends the wait for a lock.
+ * A registration has no limit in time. It waits for locks that munmap() and
+ * exit of the same process wait for as well, holds none of them meanwhile, and a
+ * fatal signal ends the wait.
  *
  * Barriers, by the letters in the comments:
  *
@@ -602,7 +602,8 @@ struct mmu_notifier_subscriptions *mn_get_subscriptions(struct mm_struct *mm,
 		smp_store_release(&mm->notifier_subscriptions, subs);
 	}
 	if (srcu)
-		WRITE_ONCE(subs->srcu, srcu);
+		/* G: pairs with the dependency of those who look for it. */
+		smp_store_release(&subs->srcu, srcu);
 	return subs;
 }
 
@@ -653,19 +654,21 @@ static bool mn_is_tracked(const struct mmu_notifier_subscriptions *subs)
  * @mm: the address space
  * @flags: MN_WAIT_*
  *
+ * A caller who keeps mmap_lock looks at locks in any case: a grace period waits
+ * for release callbacks as well, and these may take locks of their driver under
+ * which mmap_lock is taken (kfd_processes_mutex).
+ *
  * Context: process context, sleeps. mmap_lock has been held for write since
  * the publication. With MN_WAIT_KEEP it stays so, else it is released.
- * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE, but never if the mm
- * is tracked.
+ * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE and it looked at locks.
  */
 int mn_wait(struct mm_struct *mm, unsigned int flags)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 
-	if (!mn_is_tracked(subs))
+	if (flags & MN_WAIT_KEEP || !mn_is_tracked(subs))
 		return mn_drain(mm, flags);
-	if (!(flags & MN_WAIT_KEEP))
-		mmap_write_unlock(mm);
+	mmap_write_unlock(mm);
 	/* B and C */
 	synchronize_srcu_expedited(subs->srcu);
 	return 0;
@@ -708,17 +711,30 @@ static int mn_settle(struct mmu_notifier *sub, unsigned int flags)
 	return ret;
 }
 
-/* Take back what was published, and leave the structure as it was @before. */
-static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm,
-			 const struct mmu_notifier *before)
+/* Take back what was published. Returns true if nobody else uses it. */
+static bool mn_unpublish(struct mmu_notifier *sub)
 {
-	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	struct mmu_notifier_subscriptions *subs =
+		sub->mm->notifier_subscriptions;
+	unsigned int users;
 
 	spin_lock(&subs->lock);
-	mn_del_from_list(sub, subs);
+	users = --sub->users;
+	if (!users)
+		mn_del_from_list(sub, subs);
 	spin_unlock(&subs->lock);
 
+	if (users)
+		return false;
 	synchronize_srcu_expedited(subs->srcu);
+	return true;
+}
+
+/* What mmu_notifier_register() does to fail after the publication. */
+static void mn_fail_register(struct mmu_notifier *sub, struct mm_struct *mm,
+			     const struct mmu_notifier *before)
+{
+	mn_unpublish(sub);
 	*sub = *before;
 	mmdrop(mm);
 }
@@ -729,7 +745,9 @@ static void mn_unpublish(struct mmu_notifier *sub, struct mm_struct *mm,
  * @mm: the address space
  *
  * As mmu_notifier_register(), for callers that hold mmap_lock. It stays a
- * write lock throughout.
+ * write lock throughout, and so the locks of all VMAs are looked at each time.
+ * If that is killed, the sections that know of the subscription by then are
+ * waited for, under mmap_lock.
  *
  * Context: process context, mmap_lock held for write. May sleep.
  * Return: as mmu_notifier_register(); -EINVAL also for ops with
@@ -748,7 +766,7 @@ int __mmu_notifier_register(struct mmu_notifier *subscription,
 		ret = mn_settle(subscription,
 				MN_WAIT_KILLABLE | MN_WAIT_KEEP);
 		if (ret)
-			mn_unpublish(subscription, mm, &before);
+			mn_fail_register(subscription, mm, &before);
 	}
 	trace_mmu_notifier_register(mm, mn_callback_of(subscription->ops), ret);
 	return ret;
@@ -796,7 +814,7 @@ int mmu_notifier_register(struct mmu_notifier *subscription,
 	if (!ret)
 		goto out;
 
-	mn_unpublish(subscription, mm, &before);
+	mn_fail_register(subscription, mm, &before);
 put_page_key:
 	mn_put_page_key(subscription->ops);
 out:
@@ -825,7 +843,7 @@ EXPORT_SYMBOL_GPL(mmu_notifier_register);
 void mmu_notifier_unregister(struct mmu_notifier *subscription,
 			     struct mm_struct *mm)
 {
-	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
+	struct mmu_notifier_subscriptions *subs;
 	int idx;
 
 	/* A second unregister would drop somebody else's reference. */
@@ -834,6 +852,7 @@ void mmu_notifier_unregister(struct mmu_notifier *subscription,
 		 mn_callback_of(subscription->ops)))
 		return;
 
+	subs = mm->notifier_subscriptions;
 	/* SRCU makes exit_mmap() wait for our release, as we for its. */
 	idx = srcu_read_lock(subs->srcu);
 	if (!hlist_unhashed_lockless(&subscription->hlist) &&
@@ -901,6 +920,20 @@ static struct mmu_notifier *mn_get(const struct mmu_notifier_ops *ops,
 	return sub;
 }
 
+/* The same for mmu_notifier_get(): others may have found it meanwhile. */
+static struct mmu_notifier *mn_fail_get(struct mmu_notifier *sub, int error)
+{
+	struct mm_struct *mm = sub->mm;
+
+	trace_mmu_notifier_register(mm, mn_callback_of(sub->ops), error);
+	mn_put_page_key(sub->ops);
+	if (mn_unpublish(sub)) {
+		sub->ops->free_notifier(sub);
+		mmdrop(mm);
+	}
+	return ERR_PTR(error);
+}
+
 /**
  * mmu_notifier_get_locked - find or make the subscription, mmap_lock held
  * @ops: the kind of subscription
@@ -927,11 +960,7 @@ struct mmu_notifier *mmu_notifier_get_locked(const struct mmu_notifier_ops *ops,
 	if (IS_ERR(sub))
 		return sub;
 	ret = mn_settle(sub, MN_WAIT_KILLABLE | MN_WAIT_KEEP);
-	if (ret) {
-		mmu_notifier_put(sub);
-		return ERR_PTR(ret);
-	}
-	return sub;
+	return ret ? mn_fail_get(sub, ret) : sub;
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_get_locked);
 
@@ -942,8 +971,7 @@ EXPORT_SYMBOL_GPL(mmu_notifier_get_locked);
  *
  * Two subscriptions are the same if their ops are. Pair each call with
  * mmu_notifier_put(). Whoever finds a subscription that somebody else still
- * waits for waits as well. A call that is killed meanwhile puts it again, so
- * that free_notifier may run after this has returned.
+ * waits for waits as well.
  *
  * Context: process context, may sleep; no lock of the VM held.
  * Return: the subscription; ERR_PTR() with what alloc_notifier or
@@ -972,11 +1000,7 @@ struct mmu_notifier *mmu_notifier_get(const struct mmu_notifier_ops *ops,
 		return sub;
 	}
 	ret = mn_settle(sub, MN_WAIT_KILLABLE);
-	if (ret) {
-		mmu_notifier_put(sub);
-		return ERR_PTR(ret);
-	}
-	return sub;
+	return ret ? mn_fail_get(sub, ret) : sub;
 }
 EXPORT_SYMBOL_GPL(mmu_notifier_get);
 
@@ -1007,7 +1031,7 @@ static void mn_free_rcu(struct rcu_head *rcu)
  * ones. May be called from the release callback. A module that uses this calls
  * mmu_notifier_synchronize() before it is unloaded.
  *
- * Context: any that may take a spinlock; does not sleep.
+ * Context: task context; does not sleep.
  */
 void mmu_notifier_put(struct mmu_notifier *subscription)
 {

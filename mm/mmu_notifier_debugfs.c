@@ -250,6 +250,7 @@ static void mn_show_line(struct seq_file *m, struct task_struct *task,
 static void mn_show_list(struct seq_file *m, struct task_struct *task,
 			 struct mmu_notifier_subscriptions *subs)
 {
+	/* G: pairs, by the dependency, with mn_get_subscriptions(). */
 	struct srcu_struct *srcu = READ_ONCE(subs->srcu);
 	struct mmu_notifier *sub;
 	unsigned int shown = 0;
@@ -361,7 +362,7 @@ static int subscriptions_show(struct seq_file *m, void *v)
 	mm = get_task_mm(task);
 	if (!mm)
 		return 0;
-	/* READ_ONCE() and dependency: pairs with mn_subscriptions(). */
+	/* A: pairs, by the dependency, with mn_get_subscriptions(). */
 	subs = READ_ONCE(mm->notifier_subscriptions);
 	if (subs) {
 		mn_show_list(m, task, subs);

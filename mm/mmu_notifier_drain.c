@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The drain of an mm's first MMU-notifier registration: wait until no section
- * is left that began before the subscription was published.
+ * The drain of an MMU-notifier registration, the first of an mm or one with
+ * mmap_lock kept: wait until no section is left that began before the
+ * subscription was published. (Documentation/mm/mmu_notifier_sites.rst lists
+ * them all with their locks, and the one driver that has none.)
  *
  * Such a section holds a per-VMA lock, an i_mmap_rwsem or the rwsem of an
  * anon_vma root of a VMA that the mm had at the publication (sections under
@@ -35,9 +37,10 @@
  * needs nothing: whoever links a VMA to a file or to an anon_vma, unlinks it,
  * moves it or changes its bounds takes its i_mmap_rwsem and its anon_vma root's
  * rwsem for write, and write-locks the VMA, after the publication; and a VMA
- * that nobody touched is where it was. That holds for the VMA that gets its
- * anon_vma by a fault as well: whether the root is new or a neighbour's, it is
- * linked under that root's lock.
+ * that nobody touched is where it was. (A stack grows under the anon_vma's lock
+ * only, and still contains what it was before.) That holds for the VMA that gets
+ * its anon_vma by a fault as well: whether the root is new or a neighbour's, it
+ * is linked under that root's lock.
  */
 
 #include <linux/file.h>
@@ -70,8 +73,8 @@ enum mn_vma_lock {
  *	somebody always holds is waited for once
  * @mapping: the file passed last; neighbouring VMAs often share it
  * @root: the anon_vma root passed last, likewise
- * @file: pins @mapping where that had to be waited for
- * @pinned_root: the same for @root
+ * @file: pins what was waited for last, if that was @mapping
+ * @pinned_root: the same, if that was @root
  * @vmas: how many VMAs it has looked at
  * @waits: how many locks it had to wait for
  * @longest_ns: how long for the slowest of them
@@ -204,20 +207,22 @@ static void mn_unpin(struct mn_drain *drain)
 		fput(drain->file);
 	if (drain->pinned_root)
 		put_anon_vma(drain->pinned_root);
+	drain->file = NULL;
+	drain->pinned_root = NULL;
 }
 
-/* Pin the rmap lock that @vma was found with. */
+/*
+ * Pin the rmap lock that @vma was found with, and no other: who waits for one
+ * lock need not keep another file open.
+ */
 static struct rw_semaphore *mn_pin_rmap(struct mn_drain *drain,
 					struct vm_area_struct *vma)
 {
+	mn_unpin(drain);
 	if (drain->passed == MN_FILE_LOCK) {
-		if (drain->file)
-			fput(drain->file);
 		drain->file = get_file(vma->vm_file);
 		return &drain->file->f_mapping->i_mmap_rwsem;
 	}
-	if (drain->pinned_root)
-		put_anon_vma(drain->pinned_root);
 	drain->pinned_root = vma->anon_vma->root;
 	get_anon_vma(drain->pinned_root);
 	return &drain->pinned_root->rwsem;
