@@ -660,14 +660,17 @@ static bool mn_is_tracked(const struct mmu_notifier_subscriptions *subs)
  *
  * Context: process context, sleeps. mmap_lock has been held for write since
  * the publication. With MN_WAIT_KEEP it stays so, else it is released.
- * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE and it looked at locks.
+ * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE, but never once the mm
+ * is tracked.
  */
 int mn_wait(struct mm_struct *mm, unsigned int flags)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 
-	if (flags & MN_WAIT_KEEP || !mn_is_tracked(subs))
+	if (!mn_is_tracked(subs))
 		return mn_drain(mm, flags);
+	if (flags & MN_WAIT_KEEP)
+		return mn_drain(mm, MN_WAIT_KEEP);
 	mmap_write_unlock(mm);
 	/* B and C */
 	synchronize_srcu_expedited(subs->srcu);

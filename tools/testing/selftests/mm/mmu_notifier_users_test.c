@@ -417,8 +417,24 @@ static struct tmu_look look_list(int fd, unsigned int id)
 	return look_at(fd, 1, id);
 }
 
+/*
+ * A CPU on which the subject ran last may keep a reference to its mm for whatever
+ * kernel thread comes next: this process runs on each of them first.
+ */
 static int count_of(int fd)
 {
+	cpu_set_t all, one;
+	int cpu;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+	}
+	sched_setaffinity(0, sizeof(all), &all);
 	return ioctl(fd, TMU_COUNT, 0);
 }
 
@@ -769,7 +785,7 @@ USER_TEST(i915_killed)
 
 	ASSERT_EQ(0, insert(self->fd, 0, self->subject.area, 0));
 	EXPECT_EQ(1, look_interval(self->fd, 0).mm);
-	EXPECT_EQ(self->count + 1, count_of(self->fd));
+	EXPECT_TRUE(count_becomes(self->fd, self->count + 1));
 	EXPECT_EQ(1, remove_some(self->fd, 0, 1, TMU_IF_MM));
 	EXPECT_EQ(0, remove_some(self->fd, 0, 1, TMU_IF_MM));
 	EXPECT_AS_BEFORE();
@@ -978,7 +994,7 @@ USER_TEST(hfi1_entries)
 	ASSERT_EQ(0, insert_some(self->fd, 0, AREA_PAGES, self->subject.area,
 				 mn_page_size(), 0, &ns));
 	ASSERT_EQ(0, insert(self->fd, AREA_PAGES, beyond, 0));
-	EXPECT_EQ(self->count + AREA_PAGES + 1, count_of(self->fd));
+	EXPECT_TRUE(count_becomes(self->fd, self->count + AREA_PAGES + 1));
 	for (i = 0; i <= AREA_PAGES; i++)
 		missed += look_interval(self->fd, i).hits != 0;
 	EXPECT_EQ(0, missed);
@@ -1222,7 +1238,7 @@ USER_TEST(two_get_one)
 		look[i] = look_list(self->fd, i);
 	}
 	EXPECT_EQ(look[0].cookie, look[1].cookie);
-	EXPECT_EQ(self->count + 1, count_of(self->fd));
+	EXPECT_TRUE(count_becomes(self->fd, self->count + 1));
 	EXPECT_EQ(0, drop_list(self->fd, 0, 0));
 	ASSERT_TRUE(tell(&self->subject, 'z'));
 	EXPECT_LT(0, look_list(self->fd, 1).starts);
@@ -1829,7 +1845,7 @@ WRONG_TEST(insert_twice)
 	EXPECT_EQ(-EEXIST, insert(self->fd, 0, self->subject.area, TMU_AGAIN));
 	EXPECT_EQ(0, look_interval(self->fd, 0).changed);
 	EXPECT_WARNED(1);
-	EXPECT_EQ(self->count + 1, count_of(self->fd));
+	EXPECT_TRUE(count_becomes(self->fd, self->count + 1));
 	ASSERT_TRUE(tell(&self->subject, 'z'));
 	/* Each page once; the first twice, as it is mapped by a section too. */
 	EXPECT_LT(0, look_interval(self->fd, 0).hits);
@@ -1845,7 +1861,7 @@ WRONG_TEST(register_twice)
 	EXPECT_EQ(-EEXIST, add_list(self->fd, 0, TMU_AGAIN));
 	EXPECT_EQ(0, look_list(self->fd, 0).changed);
 	EXPECT_WARNED(1);
-	EXPECT_EQ(self->count + 2, count_of(self->fd));
+	EXPECT_TRUE(count_becomes(self->fd, self->count + 2));
 	ASSERT_TRUE(tell(&self->subject, 'z'));
 	EXPECT_LT(0, look_list(self->fd, 0).starts);
 	EXPECT_EQ(look_list(self->fd, 1).starts, look_list(self->fd, 0).starts);
