@@ -77,6 +77,11 @@ inline ops_invalidate_range_end(s)
  */
 inline ops_release(s)
 {
+#ifdef RELEASE_LOCK
+	/* It takes a lock of its driver, whose holder waits for mmap_lock. */
+	down_read(MMAP);
+	up_read(MMAP);
+#endif
 #ifdef EXIT_TWICE
 	if
 	:: atomic { !released[s] -> released[s] = 1 };
@@ -438,7 +443,7 @@ inline change(range, page)
 /* What the inlines from here on want of local variables. */
 #define DRIVER								\
 	byte l, nth, seen;						\
-	bit ret, all_free, has_mmap_lock, outermost, killable, again
+	bit ret, has_mmap_lock, outermost, killable, again
 
 inline mn_add_to_list(s)
 {
@@ -520,14 +525,42 @@ inline mn_publish(s)
 #endif
 }
 
+#ifdef KILLED_GET_FREES_FOR_ALL
+#define OTHERS_USE(s)	false
+#else
+#define OTHERS_USE(s)	users[s]
+#endif
+
+/* again: nobody else uses it */
 inline mn_unpublish(s)
 {
 #ifndef NO_UNPUBLISH
-	mn_del_from_list(s);
+	atomic {
+		spin_lock(SPIN);
+		users[s]--;
+		again = !OTHERS_USE(s);
+		if
+		:: again ->
+			/* by the others, before their put */
+			translated[s] = (users[s] -> translated[s] : 0);
+			listed = listed & ~BIT(s);
+			STORE(LIST, listed)
+		:: else
+		fi;
+		spin_unlock(SPIN)
+	};
+#else
+	again = 1;
 #endif
+	if
+	:: again ->
 #ifndef NO_SRCU_IN_UNPUBLISH
-	synchronize_srcu()
+		synchronize_srcu()
+#else
+		skip
 #endif
+	:: else
+	fi
 }
 
 /* --- Registration: wait by looking ---------------------------------------
@@ -658,24 +691,6 @@ inline mn_drain()
 	od
 }
 
-/* mn_locks_free(): the same without waiting, under mmap_lock held for write. */
-inline mn_locks_free()
-{
-	ALL_VISIBLE;
-	all_free = 1;
-	do
-	:: atomic { nth == NR_LOCKS || !all_free -> nth = 0; break }
-	:: atomic { nth < NR_LOCKS && all_free && SKIP_LOCK -> nth++ }
-	:: atomic { nth < NR_LOCKS && all_free && !SKIP_LOCK ->
-		if
-		:: LOOKS_FREE(NTH_LOCK(nth)) -> RMW(NTH_LOCK(nth))
-		:: else -> all_free = 0
-		fi;
-		nth++
-	   }
-	od
-}
-
 /* --- Registration: wait ---------------------------------------------------
  *
  * The mm is tracked once a whole drain that came after `track` was set is over:
@@ -692,34 +707,35 @@ inline mn_set_drained(epoch)
 }
 
 /*
- * mmap_lock is held for write, and is not when this is done; -DLOCKED
- * (MN_WAIT_KEEP): it still is. The first time by looking; later by a grace
- * period, which cannot fail. With few VMAs (-DFEW) there is a look before, and
- * nothing to wait for if all locks are free; then a section has to hold one.
+ * mmap_lock is held for write. The first time by looking; later by a grace
+ * period with mmap_lock released, which cannot fail. -DLOCKED (MN_WAIT_KEEP): it
+ * is kept, and there are looks each time, later ones without an end by a signal.
+ * (-DKILLED_IF_ALONE: nor does one end those of an mm that has another
+ * subscription on its list; see RELEASE_LOCK.)
  */
 inline mn_wait()
 {
+#ifdef LOCKED
+	killable = killable && !drained;
+#ifdef KILLED_IF_ALONE
+	killable = killable && !(listed & listed - 1);
+#endif
+#ifdef GRACE_PERIOD_WHEN_KEPT
+	if
+	:: drained -> synchronize_srcu()
+	:: else -> mn_drain()
+	fi
+#else
+	mn_drain()
+#endif
+#else
 	if
 	:: drained ->
-#ifdef FEW
-		mn_locks_free();
-#endif
-#ifndef LOCKED
 		up_write(MMAP);
-#endif
-		if
-		:: all_free -> all_free = 0
-		:: else ->
 #ifndef NO_GRACE_PERIOD
-			synchronize_srcu()
-#else
-			skip
+		synchronize_srcu()
 #endif
-		fi
 	:: else ->
-#ifdef LOCKED
-		mn_drain()
-#else
 		downgrade_write(MMAP);
 		has_mmap_lock = 1;
 		mn_drain();
@@ -727,8 +743,8 @@ inline mn_wait()
 		:: has_mmap_lock -> up_read(MMAP); has_mmap_lock = 0
 		:: else
 		fi
-#endif
 	fi
+#endif
 }
 
 /* What __mmu_notifier_register() and its like leave to their callers */
@@ -803,7 +819,7 @@ inline mmu_notifier_register(s)
 #endif
 	fi;
 	if
-	:: ret -> mn_unpublish(s)
+	:: ret -> mn_unpublish(s); again = 0
 	:: else
 	fi;
 	release_mmap_lock()
@@ -841,7 +857,8 @@ inline mmu_notifier_put(s)
 /*
  * There is one already, or it allocates a new one; @s becomes the one. One
  * whose wait is not over is waited for here as well: who allocated it may be
- * killed, or come back later. A get() that is killed puts its reference.
+ * killed, or come back later. A get() that is killed drops its reference, and
+ * frees at once what nobody else uses.
  */
 inline mmu_notifier_get(s)
 {
@@ -872,22 +889,17 @@ inline mmu_notifier_get(s)
 #endif
 	:: else -> mn_settle(s)
 	fi;
-	release_mmap_lock();
 	if
 	:: ret ->
-#ifdef KILLED_GET_UNPUBLISHES
-		mn_del_from_list(s);
-		synchronize_srcu();
-		gone[s] = 1
-#else
-#ifndef NO_PUT_WHEN_KILLED
-		mmu_notifier_put(s)
-#else
-		skip
-#endif
-#endif
+		mn_unpublish(s);
+		if
+		:: again ->	/* free_notifier() */
+			atomic { gone[s] = 1; count[s] = 0; again = 0 }
+		:: else
+		fi
 	:: else
-	fi
+	fi;
+	release_mmap_lock()
 }
 
 /* --- Teardown ----------------------------------------------------------- */

@@ -37,6 +37,22 @@ inline set_itree(set)
 	itree = set
 }
 
+/*
+ * What is inserted has an odd sequence, and what left the tree an even one: that
+ * is what mmu_interval_notifier_remove() is known by to be called twice.
+ */
+#define LOOKS_INSERTED(s)	(interval_seq[s] & 1)
+
+inline set_removed(set)
+{
+#ifndef NO_SEQ_AT_REMOVE
+	interval_seq[0] = ((set) & 1 -> 0 : interval_seq[0]);
+	interval_seq[1] = ((set) & 2 -> 0 : interval_seq[1])
+#else
+	skip
+#endif
+}
+
 /* --- The driver's callback, and its fault ---------------------------------
  *
  * mmu_interval_set_seq() and mmu_interval_read_retry() are under the driver's
@@ -119,6 +135,7 @@ inline mn_itree_end()
 		if
 		:: !under_way && (seq & 1) ->
 			seq++;
+			set_removed(itree & deferred);
 			set_itree(itree ^ deferred);
 			deferred = 0;
 			woken = waiting;
@@ -283,14 +300,19 @@ inline mmu_interval_notifier_remove(s)
 {
 	atomic {
 		spin_lock(SPIN);
+		assert(LOOKS_INSERTED(s));
 		seen = 0;
 		if
-		:: !(itree & BIT(s)) -> deferred = deferred & ~BIT(s)
+		:: !(itree & BIT(s)) ->
+			deferred = deferred & ~BIT(s);
+			set_removed(BIT(s))
 		:: (itree & BIT(s)) && ITREE_BUSY ->
 			deferred = deferred | BIT(s);
 			waiting = 1;
 			seen = seq
-		:: else -> set_itree(itree & ~BIT(s))
+		:: else ->
+			set_itree(itree & ~BIT(s));
+			set_removed(BIT(s))
 		fi;
 		spin_unlock(SPIN)
 	};

@@ -68,6 +68,15 @@ proctype passing_driver(byte cpu; byte s)
 	atomic { gone[s] = 1; count[s] = 0; mm_count--; running-- }
 }
 
+/* One that was registered for long, and leaves. */
+proctype leaving_driver(byte cpu; byte s)
+{
+	DRIVER;
+
+	mmu_notifier_unregister(s);
+	atomic { gone[s] = 1; count[s] = 0; running-- }
+}
+
 bit faulting;
 
 /* One that gets what another may have got already, and puts it. */
@@ -146,6 +155,7 @@ proctype passing_interval_driver(byte cpu; byte s)
 	:: else ->
 		translated[s] = 0;
 		mmu_interval_notifier_remove(s);
+		assert(!LOOKS_INSERTED(s));
 		gone[s] = 1
 	fi;
 	running--
@@ -209,7 +219,16 @@ proctype rmap_write_section(byte cpu; byte rwsem; byte page)
 	running--
 }
 
-/* Under a lock that the core knows nothing of: only a grace period sees it. */
+/*
+ * Under a lock that the core knows nothing of: only a grace period sees it, and
+ * a registration that keeps mmap_lock does not.
+ */
+#ifdef LOCKED
+#define any_section	fault_section
+#else
+#define any_section	foreign_section
+#endif
+
 proctype foreign_section(byte cpu; byte page)
 {
 	SECTION;
@@ -397,6 +416,16 @@ inline start_tracked()
 	mem[EPOCH] = 1
 }
 
+/* Driver 0 has been there for long, and wants pages only. */
+inline start_with_pages()
+{
+	start_tracked();
+	pages_only = BIT(0);
+	track = 0;
+	drained = 0;
+	mem[TRACK] = 0
+}
+
 init
 {
 	atomic {
@@ -441,11 +470,18 @@ init
 		running = 3;
 		run driver(1, 1);
 		run rmap_section(3, FILE, 0);
-#ifdef FEW
-		run fault_section(4, 1)
-#else
-		run foreign_section(4, 1)
+		run any_section(4, 1)
 #endif
+#ifdef RELEASE_LOCK
+#ifdef KILLS	/* where not tracked yet */
+		start_with_pages();
+#else
+		start_tracked();
+#endif
+		running = 3;
+		run leaving_driver(0, 0);
+		run driver(1, 1);
+		run rmap_section(3, FILE, 0)
 #endif
 #ifdef LATE_ANON
 		running = 4;
@@ -482,7 +518,7 @@ init
 		running = 3;
 		run getting_driver(0, 0);
 		run getting_driver(1, 1);
-		run foreign_section(3, 0)
+		run any_section(3, 0)
 #endif
 #ifdef TEARDOWN
 		mm_users = 1;
@@ -538,7 +574,7 @@ init
 		running = 3;
 		run interval_driver(1, 1);
 		run rmap_write_section(3, ROOT, 1);
-		run foreign_section(4, 1)
+		run any_section(4, 1)
 #endif
 #ifdef TWO_INTERVALS
 		running = 3;
