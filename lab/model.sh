@@ -78,12 +78,11 @@ checks() {
 	echo "ok LIST_AND_INTERVAL KILLS"
 	echo "ok MUNMAP KILLS"
 	# A release callback may wait for mmap_lock. The grace period of a killed
-	# registration that keeps mmap_lock would wait for it: so it does, and
-	# would not if only a registration into an empty list could be killed.
+	# registration that keeps mmap_lock would wait for it, so that only a
+	# registration into an empty list can be killed there.
 	echo "ok RELEASE_LOCK KILLS"
 	echo "ok RELEASE_LOCK KILLS WEAK"
-	echo "broken RELEASE_LOCK KILLS LOCKED"
-	echo "ok RELEASE_LOCK KILLS LOCKED KILLED_IF_ALONE"
+	echo "ok RELEASE_LOCK KILLS LOCKED"
 	# With looks at locks in a tracked mm, where they are taken to look.
 	echo "ok TRACKED LOCKED WEAK"
 	echo "ok INTERVAL_TRACKED LOCKED WEAK"
@@ -116,6 +115,7 @@ TRACKED LOCKED NO_VMA_DRAIN
 TRACKED LOCKED NO_FILE_DRAIN
 TRACKED LOCKED NO_BARRIER
 RELEASE_LOCK LOCKED GRACE_PERIOD_WHEN_KEPT
+RELEASE_LOCK KILLS LOCKED KILLED_BESIDE_OTHERS
 KILLED_DRIVER KILLS NO_UNPUBLISH
 KILLED_DRIVER KILLS NO_SRCU_IN_UNPUBLISH
 KILLED_DRIVER KILLS FAILED_IS_DRAINED

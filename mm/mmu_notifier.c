@@ -649,28 +649,40 @@ static bool mn_is_tracked(const struct mmu_notifier_subscriptions *subs)
 	return smp_load_acquire(&subs->drained);
 }
 
+/* Are there list subscriptions beside the one just published? */
+static bool mn_has_others(struct mmu_notifier_subscriptions *subs)
+{
+	bool others;
+
+	spin_lock(&subs->lock);
+	others = subs->list.first && subs->list.first->next;
+	spin_unlock(&subs->lock);
+	return others;
+}
+
 /**
  * mn_wait - wait for the sections that are unaware of what was published
  * @mm: the address space
  * @flags: MN_WAIT_*
  *
- * A caller who keeps mmap_lock looks at locks in any case: a grace period waits
- * for release callbacks as well, and these may take locks of their driver under
- * which mmap_lock is taken (kfd_processes_mutex).
+ * A caller who keeps mmap_lock looks at locks in any case. A grace period waits
+ * for the release callbacks of others as well, and these may take locks of their
+ * driver under which mmap_lock is taken (kfd_processes_mutex). For the same reason
+ * it is not killable where there are others: to fail takes a grace period.
  *
  * Context: process context, sleeps. mmap_lock has been held for write since
  * the publication. With MN_WAIT_KEEP it stays so, else it is released.
- * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE, but never once the mm
- * is tracked.
+ * Return: 0; -EINTR on a fatal signal if MN_WAIT_KILLABLE, but never if it waits
+ * for a grace period, or keeps mmap_lock where there are other subscriptions.
  */
 int mn_wait(struct mm_struct *mm, unsigned int flags)
 {
 	struct mmu_notifier_subscriptions *subs = mm->notifier_subscriptions;
 
-	if (!mn_is_tracked(subs))
+	if (flags & MN_WAIT_KEEP && mn_has_others(subs))
+		flags &= ~MN_WAIT_KILLABLE;
+	if (flags & MN_WAIT_KEEP || !mn_is_tracked(subs))
 		return mn_drain(mm, flags);
-	if (flags & MN_WAIT_KEEP)
-		return mn_drain(mm, MN_WAIT_KEEP);
 	mmap_write_unlock(mm);
 	/* B and C */
 	synchronize_srcu_expedited(subs->srcu);
@@ -749,8 +761,7 @@ static void mn_fail_register(struct mmu_notifier *sub, struct mm_struct *mm,
  *
  * As mmu_notifier_register(), for callers that hold mmap_lock. It stays a
  * write lock throughout, and so the locks of all VMAs are looked at each time.
- * If that is killed, the sections that know of the subscription by then are
- * waited for, under mmap_lock.
+ * That can be killed only if the mm has no other list subscription.
  *
  * Context: process context, mmap_lock held for write. May sleep.
  * Return: as mmu_notifier_register(); -EINVAL also for ops with

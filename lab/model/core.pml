@@ -709,15 +709,14 @@ inline mn_set_drained(epoch)
 /*
  * mmap_lock is held for write. The first time by looking; later by a grace
  * period with mmap_lock released, which cannot fail. -DLOCKED (MN_WAIT_KEEP): it
- * is kept, and there are looks each time, later ones without an end by a signal.
- * (-DKILLED_IF_ALONE: nor does one end those of an mm that has another
- * subscription on its list; see RELEASE_LOCK.)
+ * is kept, and there are looks each time, which a signal ends only if the mm has
+ * no other subscription on its list: to fail takes a grace period, see RELEASE_LOCK.
  */
 inline mn_wait()
 {
 #ifdef LOCKED
 	killable = killable && !drained;
-#ifdef KILLED_IF_ALONE
+#ifndef KILLED_BESIDE_OTHERS
 	killable = killable && !(listed & listed - 1);
 #endif
 #ifdef GRACE_PERIOD_WHEN_KEPT

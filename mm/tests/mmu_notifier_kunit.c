@@ -842,6 +842,12 @@ static void mn_test_later_waits(struct kunit *test)
 	mmu_notifier_unregister(&first.mn, current->mm);
 }
 
+static const struct mmu_notifier_ops mn_test_get_range_ops = {
+	.alloc_notifier = mn_test_alloc,
+	.free_notifier = mn_test_free,
+	.invalidate_range_start = mn_test_start,
+};
+
 /* Who finds a subscription that somebody else waits for waits as well. */
 static void mn_test_get_waits(struct kunit *test)
 {
@@ -858,12 +864,12 @@ static void mn_test_get_waits(struct kunit *test)
 
 	/* Another caller has published, and not waited yet. */
 	mmap_write_lock(current->mm);
-	sub = mn_get(&mn_test_get_ops, current->mm);
+	sub = mn_get(&mn_test_get_range_ops, current->mm);
 	mmap_write_unlock(current->mm);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, sub);
 	KUNIT_EXPECT_TRUE(test, mn_must_wait(sub));
 
-	found = mmu_notifier_get(&mn_test_get_ops, current->mm);
+	found = mmu_notifier_get(&mn_test_get_range_ops, current->mm);
 	KUNIT_EXPECT_PTR_EQ(test, found, sub);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(other.done));
 	KUNIT_EXPECT_FALSE(test, mn_must_wait(sub));

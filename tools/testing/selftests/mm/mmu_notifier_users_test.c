@@ -37,7 +37,7 @@
 #define TO_MS(ns)	((unsigned long long)(ns) / NS_PER_MS)
 
 /* What is to happen at once happens in less; what waits does not. */
-#define AT_ONCE_MS	100
+#define AT_ONCE_MS	250
 #define HELD_MS		600
 /* Whoever is killed while somebody holds a lock for long is dead by then. */
 #define DEAD_MS		3000
