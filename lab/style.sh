@@ -49,8 +49,9 @@ ours() {
 # that are functions' names take no parentheses; that nobody looks at the others
 # is the point. A local pointer to a PTL protects nothing by itself. What the
 # test module asks in_atomic() is whether the core kept its promise. TRACE_EVENT()
-# has a style of its own, VMA_ITERATOR() is a declaration, and mn_for_each() takes
-# its arguments more than once as all loops over lists do.
+# has a style of its own, VMA_ITERATOR() is a declaration, mn_for_each() takes
+# its arguments more than once as all loops over lists do, and mn_trace_call() makes
+# its call in one of two places.
 (cd "$linux" && PATH=/usr/bin:$PATH ./scripts/checkpatch.pl --strict --terse --no-summary --quiet \
 	--show-types --ignore FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID "$out"/lab-series/*.patch) 2>&1 |
 	grep -vE -e '0000-cover-letter' -e 'selftests.*:(COMPLEX_MACRO|MACRO_ARG_(REUSE|UNUSED|PRECEDENCE)|MACRO_WITH_FLOW_CONTROL)' \
@@ -59,7 +60,7 @@ ours() {
 		-e 'selftests.*:(LINE_SPACING: Missing a blank line|AVOID_EXTERNS)' \
 		-e 'establish-translations.*:UNCOMMENTED_DEFINITION' \
 		-e 'define-tracepoints.*:(OPEN_ENDED_LINE|PARENTHESIS_ALIGNMENT|MACRO_ARG|COMPLEX_MACRO|TRAILING_SEMI)' \
-		-e 'publish-then-drain.*:(LINE_SPACING: Missing|MACRO_ARG_REUSE.*subs)' \
+		-e 'publish-then-wait.*:(LINE_SPACING: Missing|MACRO_ARG_REUSE)' \
 		-e 'lib-software.*:IN_ATOMIC' >"$log/checkpatch"
 verdict checkpatch "$log/checkpatch"
 

@@ -167,13 +167,11 @@ static void mn_end_atomic(void)
 		non_block_end();
 }
 
-/*
- * Does anybody want to be told that? If so, the domain is there. G: pairs with
- * the release in mn_count().
- */
+/* Does anybody want to be told that? If so, the domain is there. */
 static bool mn_is_wanted(const struct mmu_notifier_subscriptions *subs,
 			 enum mn_kind kind)
 {
+	/* G: pairs with the release in mn_count(). */
 	return smp_load_acquire(&subs->nr[kind]);
 }
 
@@ -511,8 +509,8 @@ static void mn_count(struct mmu_notifier_subscriptions *subs,
 		     enum mn_kind kind, bool wants, int by)
 {
 	lockdep_assert_held(&subs->lock);
-	/* G: the domain is there. Pairs with the acquire in mn_is_wanted(). */
 	if (wants)
+		/* G: pairs with the acquire in mn_is_wanted(). */
 		smp_store_release(&subs->nr[kind], subs->nr[kind] + by);
 }
 
@@ -629,8 +627,8 @@ static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 	sub->mm = mm;
 	sub->users = 1;
 	sub->birth = subs->epoch + 1;
-	/* G: the domain is there. Pairs with the acquire in the start. */
 	if (mn_has_range_ops(sub->ops))
+		/* G: pairs with the acquire in the start of a section. */
 		smp_store_release(&subs->track, true);
 	mn_add_to_list(sub, subs);
 	spin_unlock(&subs->lock);
@@ -640,12 +638,10 @@ static int mn_publish(struct mmu_notifier *sub, struct mm_struct *mm)
 	return 0;
 }
 
-/*
- * Has every section ended that was not tracked? E: pairs with the release in
- * mn_set_drained().
- */
+/* Has every section ended that was not tracked? */
 static bool mn_is_tracked(const struct mmu_notifier_subscriptions *subs)
 {
+	/* E: pairs with the release in mn_set_drained(). */
 	return smp_load_acquire(&subs->drained);
 }
 
@@ -692,8 +688,8 @@ int mn_wait(struct mm_struct *mm, unsigned int flags)
 /* Need somebody who has @sub wait before it is used? */
 static bool mn_must_wait(const struct mmu_notifier *sub)
 {
-	/* E: pairs with the release in mn_set_drained(). */
 	return mn_has_range_ops(sub->ops) &&
+	       /* E: pairs with the release in mn_set_drained(). */
 	       smp_load_acquire(&sub->mm->notifier_subscriptions->drained) <
 	       sub->birth;
 }
@@ -705,8 +701,8 @@ static void mn_set_drained(const struct mmu_notifier *sub)
 		sub->mm->notifier_subscriptions;
 
 	spin_lock(&subs->lock);
-	/* E: pairs with the acquire in mn_must_wait(). */
 	if (subs->drained < sub->birth)
+		/* E: pairs with the acquires above. */
 		smp_store_release(&subs->drained, sub->birth);
 	spin_unlock(&subs->lock);
 }

@@ -514,7 +514,8 @@ static void mn_test_range_used_again(struct kunit *test)
 			MMU_NOTIFIER_RANGE_COUNTED |
 			MMU_NOTIFIER_RANGE_TRACKED);
 	mmu_notifier_invalidate_range_end(&range);
-	KUNIT_EXPECT_EQ(test, +range.flags, MMU_NOTIFIER_RANGE_BLOCKABLE);
+	KUNIT_EXPECT_EQ(test, (u32)range.flags,
+			MMU_NOTIFIER_RANGE_BLOCKABLE);
 	/* An end without a start, as of an mm without subscriptions. */
 	mmu_notifier_invalidate_range_end(&range);
 	KUNIT_EXPECT_EQ(test, list.ends, 1);
