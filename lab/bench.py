@@ -190,18 +190,19 @@ def memory(stock: Figures, series: Figures) -> list[Line]:
 
 
 def plot(directory: Path, cores: dict[str, Figures]) -> str:
+    """Few curves: what a reader wants to compare."""
+    curves = [("stock", "register", "range, anonymous", "stock core, each"),
+              ("series", "register", "range, anonymous", "new core, the first of a process"),
+              ("series", "later", "range, threads", "new core, later ones"),
+              ("series", "register", "page, anonymous", "new core, invalidate_page only")]
     lines = []
-    for core, found in cores.items():
-        for what in sorted({row.what for row in found if row.group == "register"}):
-            if what.startswith("floor") and core == "stock":
-                continue
-            data = directory / f"{core}-{re.sub('[^a-z]+', '-', what)}.dat"
-            points = sorted((row.size, min(values)) for row, values in found.items()
-                            if row.group == "register" and row.what == what)
-            data.write_text("".join(f"{size} {value}\n" for size, value in points))
-            title = f"{core}: {what}".replace("'", "''")
-            lines.append(f"'{data}' with linespoints title '{title}'")
-    commands = ["set logscale xy", "set grid", "set key outside right", "set title 'Registration'",
+    for core, group, what, title in curves:
+        data = directory / f"{core}-{group}-{re.sub('[^a-z]+', '-', what)}.dat"
+        points = sorted((row.size, min(values)) for row, values in cores[core].items()
+                        if row.group == group and row.what == what)
+        data.write_text("".join(f"{size} {value}\n" for size, value in points))
+        lines.append(f"'{data}' with linespoints title '{title}'")
+    commands = ["set logscale xy", "set grid", "set key left top", "set title 'Registration'",
                 "set xlabel 'VMAs of the process'", "set ylabel 'instructions'"]
     for kind, size in (("svg size 900,480 noenhanced background rgb 'white'", "svg"), ("png size 900,480 noenhanced", "png")):
         commands += [f"set terminal {kind}", f"set output '{directory}/register.{size}'", "plot " + ", ".join(lines)]
