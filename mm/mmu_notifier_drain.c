@@ -64,7 +64,7 @@ enum mn_vma_lock {
 };
 
 /**
- * struct mn_drain - the state of one drain
+ * struct mn_drain_control - the state of one drain
  * @mm: whose VMAs
  * @flags: MN_WAIT_*
  * @mmap_locked: whether mmap_lock is held, where the caller does not keep it
@@ -79,7 +79,7 @@ enum mn_vma_lock {
  * @waits: how many locks it had to wait for
  * @longest_ns: how long for the slowest of them
  */
-struct mn_drain {
+struct mn_drain_control {
 	struct mm_struct *mm;
 	unsigned int flags;
 	bool mmap_locked;
@@ -118,7 +118,8 @@ static bool mn_pass_vma(struct vm_area_struct *vma)
 #endif
 }
 
-static bool mn_pass_file(struct mn_drain *drain, struct vm_area_struct *vma)
+static bool mn_pass_file(struct mn_drain_control *drain,
+			 struct vm_area_struct *vma)
 {
 	struct address_space *mapping =
 		vma->vm_file ? vma->vm_file->f_mapping : NULL;
@@ -131,7 +132,8 @@ static bool mn_pass_file(struct mn_drain *drain, struct vm_area_struct *vma)
 	return true;
 }
 
-static bool mn_pass_anon(struct mn_drain *drain, struct vm_area_struct *vma)
+static bool mn_pass_anon(struct mn_drain_control *drain,
+			 struct vm_area_struct *vma)
 {
 	/* Pairs with __anon_vma_prepare(), under mmap_lock for read too. */
 	struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
@@ -146,7 +148,7 @@ static bool mn_pass_anon(struct mn_drain *drain, struct vm_area_struct *vma)
 }
 
 /* The first of the VMA's locks after @passed that is held. */
-static enum mn_vma_lock mn_held_lock(struct mn_drain *drain,
+static enum mn_vma_lock mn_held_lock(struct mn_drain_control *drain,
 				     struct vm_area_struct *vma,
 				     enum mn_vma_lock passed)
 {
@@ -159,12 +161,12 @@ static enum mn_vma_lock mn_held_lock(struct mn_drain *drain,
 	return MN_NO_LOCK;
 }
 
-static bool mn_killable(const struct mn_drain *drain)
+static bool mn_killable(const struct mn_drain_control *drain)
 {
 	return drain->flags & MN_WAIT_KILLABLE;
 }
 
-static bool mn_keeps_mmap_lock(const struct mn_drain *drain)
+static bool mn_keeps_mmap_lock(const struct mn_drain_control *drain)
 {
 	return drain->flags & MN_WAIT_KEEP;
 }
@@ -173,7 +175,8 @@ static bool mn_keeps_mmap_lock(const struct mn_drain *drain)
  * Walk on to the next VMA with a lock that is held, and return it. *@error is
  * set where a signal ended the walk. mmap_lock is held.
  */
-static struct vm_area_struct *mn_find_held(struct mn_drain *drain, int *error)
+static struct vm_area_struct *mn_find_held(struct mn_drain_control *drain,
+					   int *error)
 {
 	VMA_ITERATOR(vmi, drain->mm, drain->address);
 	struct vm_area_struct *vma;
@@ -201,7 +204,7 @@ static struct vm_area_struct *mn_find_held(struct mn_drain *drain, int *error)
 	return NULL;
 }
 
-static void mn_unpin(struct mn_drain *drain)
+static void mn_unpin(struct mn_drain_control *drain)
 {
 	if (drain->file)
 		fput(drain->file);
@@ -215,7 +218,7 @@ static void mn_unpin(struct mn_drain *drain)
  * Pin the rmap lock that @vma was found with, and no other: who waits for one
  * lock need not keep another file open.
  */
-static struct rw_semaphore *mn_pin_rmap(struct mn_drain *drain,
+static struct rw_semaphore *mn_pin_rmap(struct mn_drain_control *drain,
 					struct vm_area_struct *vma)
 {
 	mn_unpin(drain);
@@ -229,7 +232,8 @@ static struct rw_semaphore *mn_pin_rmap(struct mn_drain *drain,
 }
 
 /* Wait for who holds @rwsem: only a writer waits for readers, and is fair. */
-static int mn_wait_lock(struct mn_drain *drain, struct rw_semaphore *rwsem)
+static int mn_wait_lock(struct mn_drain_control *drain,
+			struct rw_semaphore *rwsem)
 {
 	if (!mn_killable(drain))
 		down_write(rwsem);
@@ -245,7 +249,7 @@ static int mn_wait_lock(struct mn_drain *drain, struct rw_semaphore *rwsem)
  * not miss a VMA that was not unlinked yet. That is over once nobody else holds
  * mmap_lock, and while the walk does no VMA leaves the tree.
  */
-static int mn_lock_mmap(struct mn_drain *drain)
+static int mn_lock_mmap(struct mn_drain_control *drain)
 {
 	if (!mn_killable(drain))
 		mmap_write_lock(drain->mm);
@@ -259,7 +263,7 @@ static int mn_lock_mmap(struct mn_drain *drain)
  * mmap_lock for write: UFFDIO_MOVE waits for a second VMA lock while it has one,
  * so two who wait for VMA locks at a time could deadlock with it.
  */
-static int mn_wait_vma(struct mn_drain *drain)
+static int mn_wait_vma(struct mn_drain_control *drain)
 {
 #ifdef CONFIG_PER_VMA_LOCK
 	struct vm_area_struct *vma = vma_lookup(drain->mm, drain->address);
@@ -271,7 +275,8 @@ static int mn_wait_vma(struct mn_drain *drain)
 }
 
 /* Wait for what mn_find_held() found, for an rmap lock without mmap_lock. */
-static int mn_wait_held(struct mn_drain *drain, struct vm_area_struct *vma)
+static int mn_wait_held(struct mn_drain_control *drain,
+			struct vm_area_struct *vma)
 {
 	struct rw_semaphore *rwsem = NULL;
 	int ret = 0;
@@ -316,7 +321,7 @@ static int mn_wait_held(struct mn_drain *drain, struct vm_area_struct *vma)
 int mn_drain(struct mm_struct *mm, unsigned int flags)
 {
 	u64 began = trace_mmu_notifier_drain_enabled() ? local_clock() : 0;
-	struct mn_drain drain = { .mm = mm, .flags = flags };
+	struct mn_drain_control drain = { .mm = mm, .flags = flags };
 	struct vm_area_struct *vma;
 	u64 since;
 	int ret = 0;
