@@ -14,9 +14,9 @@
  *
  *  - Before it publishes, it has sections enter the mm's SRCU domain at their
  *    start, and leave it at their end: they are *tracked*. Once the first
- *    registration is done, no section is left that is not, so that all later
- *    ones wait for a grace period, whatever the number of VMAs, and whatever
- *    lock a section may be under.
+ *    registration is done, no section is left that is not, so that later ones
+ *    wait for a grace period, whatever the number of VMAs, and whatever lock a
+ *    section may be under. (Not those whose caller keeps mmap_lock: mn_wait().)
  *
  * An mm counts its publications. The count is the *epoch*, and a section
  * remembers the epoch at which it began: it announces itself to the
@@ -47,8 +47,6 @@
 #include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
-#include <linux/rculist.h>
-#include <linux/sched/clock.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/srcu.h>

@@ -22,7 +22,6 @@
 #include "../../../../lib/test_mmu_notifier_uapi.h"
 
 #define MN_DEVICE	"/dev/test_mmu_notifier"
-#define MN_PARAMETERS	"/sys/module/mmu_notifier/parameters/"
 #define MN_STOCK_CORE	"/sys/module/test_mmu_notifier/parameters/stock_core"
 
 /* enum mmu_notifier_event, as far as the tests name events. */
